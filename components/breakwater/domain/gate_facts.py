@@ -1,0 +1,59 @@
+"""What the gate looks at: everything that decides whether an order may go, read at one instant."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from decimal import Decimal
+
+import msgspec
+
+from breakwater.domain.ids import Symbol
+from breakwater.domain.instruments import Instrument
+from breakwater.domain.limits import EffectiveLimits
+from breakwater.domain.policy import TradingMode
+from breakwater.domain.stop_state import StopView
+
+
+class GateState(enum.StrEnum):
+    OPEN = "OPEN"
+    REDUCE_ONLY = "REDUCE_ONLY"
+
+
+class GateFacts(msgspec.Struct, frozen=True):
+    """All that the gate looks at, read at one instant. None means unknown. Money in USDT, quantities in base units."""
+
+    now: datetime
+    """Market time."""
+    stop: StopView | None
+    stop_lease_fresh: bool
+    halted_by_person: bool
+    mode: TradingMode | None
+    limits: EffectiveLimits | None
+    symbols: frozenset[Symbol]
+    """Symbols the policy names; others are exits only."""
+    policy_stale: bool
+    reconciled: bool
+    """The account was compared with the venue and nothing is foreign or adrift."""
+    passive_breach: str
+    """Non-empty: a limit is breached by price alone; says which."""
+    instrument: Instrument | None
+    mark: Decimal | None
+    equity: Decimal | None
+    position: Decimal | None
+    """Signed quantity at the venue in this symbol; None while it is not known."""
+    gross_notional: Decimal
+    """Sum of |notional at mark| of all positions."""
+    in_flight_notional: Decimal
+    """Notional of risk-increasing orders sent and not final, those of unknown outcome included."""
+    open_symbols: frozenset[Symbol]
+    """Symbols with a position or a risk-increasing order in flight."""
+    exits_in_flight: Decimal
+    """Quantity of immediately executable exits on this symbol that are not final."""
+    unresolved: bool
+    """An order on this symbol has an unknown outcome."""
+    last_entry_at: datetime | None
+    repeated: int
+    """Identical entries approved in a row before this one."""
+    already_executed: bool = False
+    """This proposal was journaled before."""

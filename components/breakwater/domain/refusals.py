@@ -1,0 +1,82 @@
+"""Why something was refused: a stable code, a sentence a person can act on, and the numbers behind it."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+
+class RefusalCode(enum.StrEnum):
+    """Stable codes. Each is explained in docs/reference/refusals.md; a test keeps table and enum equal."""
+
+    # The gate is not open: only orders that reduce risk pass.
+    STOP_UNKNOWN = "STOP_UNKNOWN"
+    STOP_LEASE_EXPIRED = "STOP_LEASE_EXPIRED"
+    STOP_REDUCE_ONLY = "STOP_REDUCE_ONLY"
+    STOP_TRIPPED = "STOP_TRIPPED"
+    STOP_COOLING_DOWN = "STOP_COOLING_DOWN"
+    STOP_DISABLED_LIVE = "STOP_DISABLED_LIVE"
+    HALTED_BY_PERSON = "HALTED_BY_PERSON"
+    POLICY_MISSING = "POLICY_MISSING"
+    POLICY_STALE = "POLICY_STALE"
+    NOT_RECONCILED = "NOT_RECONCILED"
+    PASSIVE_BREACH = "PASSIVE_BREACH"
+    # The order itself.
+    MOCK_DATA_LIVE = "MOCK_DATA_LIVE"
+    PROVENANCE_MISSING = "PROVENANCE_MISSING"
+    EXPIRED = "EXPIRED"
+    SYMBOL_EXITS_ONLY = "SYMBOL_EXITS_ONLY"
+    INSTRUMENT_UNKNOWN = "INSTRUMENT_UNKNOWN"
+    INSTRUMENT_HALTED = "INSTRUMENT_HALTED"
+    ORDER_TYPE = "ORDER_TYPE"
+    PRICE_UNKNOWN = "PRICE_UNKNOWN"
+    PRICE_COLLAR = "PRICE_COLLAR"
+    PRICE_GRID = "PRICE_GRID"
+    QUANTITY_GRID = "QUANTITY_GRID"
+    QUANTITY_MAX = "QUANTITY_MAX"
+    MIN_NOTIONAL = "MIN_NOTIONAL"
+    NO_PROTECTION = "NO_PROTECTION"
+    PROTECTION_WRONG_SIDE = "PROTECTION_WRONG_SIDE"
+    LIQUIDATION_DISTANCE = "LIQUIDATION_DISTANCE"
+    LEVERAGE = "LEVERAGE"
+    MARGIN_MIN = "MARGIN_MIN"
+    MARGIN_MAX = "MARGIN_MAX"
+    RISK_AT_STOP = "RISK_AT_STOP"
+    ORDER_NOTIONAL_MAX = "ORDER_NOTIONAL_MAX"
+    EXPOSURE = "EXPOSURE"
+    POSITIONS_MAX = "POSITIONS_MAX"
+    POSITION_OPEN = "POSITION_OPEN"
+    UNRESOLVED_ORDER = "UNRESOLVED_ORDER"
+    ENTRY_SPACING = "ENTRY_SPACING"
+    REPEATED_ORDER = "REPEATED_ORDER"
+    DUPLICATE_PROPOSAL = "DUPLICATE_PROPOSAL"
+    # Reduce-only orders.
+    REDUCE_FROM_FLAT = "REDUCE_FROM_FLAT"
+    REDUCE_WRONG_SIDE = "REDUCE_WRONG_SIDE"
+    REDUCE_EXCEEDS_POSITION = "REDUCE_EXCEEDS_POSITION"
+    REDUCE_FLAG_MISSING = "REDUCE_FLAG_MISSING"
+    # The risk manager, before a proposal exists.
+    CONFIDENCE_LOW = "CONFIDENCE_LOW"
+    EQUITY_UNKNOWN = "EQUITY_UNKNOWN"
+    STOP_DISTANCE_MISSING = "STOP_DISTANCE_MISSING"
+    # Requests to the emergency stop.
+    REQUEST_INVALID = "REQUEST_INVALID"
+    REQUEST_REPEATED = "REQUEST_REPEATED"
+    TRIP_ID_MISMATCH = "TRIP_ID_MISMATCH"
+    RESET_NOT_TRIPPED = "RESET_NOT_TRIPPED"
+    RESET_NOT_ALLOWED = "RESET_NOT_ALLOWED"
+    RESET_NOT_FLAT = "RESET_NOT_FLAT"
+    RESET_COOLING_DOWN = "RESET_COOLING_DOWN"
+    RESET_CAUSE_NOT_GONE = "RESET_CAUSE_NOT_GONE"
+    RESET_NOT_RECONCILED = "RESET_NOT_RECONCILED"
+    RESET_BASELINE_USED = "RESET_BASELINE_USED"
+    TRIP_DISABLED = "TRIP_DISABLED"
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """A refusal. ``text`` names the value, the limit and what to do; ``numbers`` holds them as plain strings."""
+
+    code: RefusalCode
+    text: str
+    numbers: dict[str, str] = msgspec.field(default_factory=dict)

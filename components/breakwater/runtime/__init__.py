@@ -1,0 +1,1 @@
+"""What every component stands on: clocks, bus, disk, settings, metrics, probes, lifecycle."""

@@ -1,0 +1,1 @@
+"""Breakwater's control plane: turns TradingPolicy and EmergencyStop into running components."""
