@@ -12,7 +12,7 @@ from decimal import Decimal
 from breakwater.domain.gate_facts import GateFacts
 from breakwater.domain.limits import EffectiveLimits
 from breakwater.domain.money import HUNDRED, ONE, ZERO, is_multiple, percent_of, plain
-from breakwater.domain.orders import OrderRole, OrderType, Proposal, Side, TimeInForce
+from breakwater.domain.orders import OrderRole, OrderType, Proposal, TimeInForce
 from breakwater.domain.policy import TradingMode
 from breakwater.domain.refusals import Refusal, RefusalCode
 from breakwater.domain.signals import DataKind
@@ -314,7 +314,8 @@ def _check_risk(
     limit = equity * limits.max_risk_per_trade_pct.value / HUNDRED
     if loss > limit:
         return _over(RefusalCode.RISK_AT_STOP, "loss at the stop, costs included,", loss, limit, "USDT")
-    maintenance = rules.brackets[0].maintenance_margin_rate if rules.brackets else ZERO
+    bracket = rules.bracket_for(proposal.quantity * mark)
+    maintenance = bracket.maintenance_margin_rate if bracket else ZERO
     liquidation_distance = mark * (ONE / leverage - maintenance)
     if liquidation_distance < LIQUIDATION_TO_STOP * stop_distance:
         return _no(
@@ -365,8 +366,3 @@ def _show(value: Decimal | None) -> str:
 def _no(code: RefusalCode, text: str, **numbers: Decimal | int) -> Refusal:
     shown = {name: plain(value) if isinstance(value, Decimal) else str(value) for name, value in numbers.items()}
     return Refusal(code, text, shown)
-
-
-def opposite_side_of(position: Decimal) -> Side:
-    """The side that reduces a signed position."""
-    return Side.SELL if position > ZERO else Side.BUY

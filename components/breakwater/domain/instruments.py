@@ -34,9 +34,11 @@ class Instrument(msgspec.Struct, frozen=True):
     """False while the venue halts the symbol: no entries then."""
     brackets: tuple[LeverageBracket, ...] = ()
 
+    def bracket_for(self, notional: Decimal) -> LeverageBracket | None:
+        """The bracket a position of ``notional`` USDT falls into; None when none reaches that far or none is known."""
+        return next((bracket for bracket in self.brackets if notional <= bracket.notional_cap), None)
+
     def leverage_cap(self, notional: Decimal) -> int:
-        """Greatest leverage the venue allows for a position of ``notional`` USDT; 0 when no bracket reaches that far or none is known."""
-        for bracket in self.brackets:
-            if notional <= bracket.notional_cap:
-                return bracket.max_leverage
-        return 0
+        """Greatest leverage the venue allows for a position of ``notional`` USDT; 0 when its bracket is not known."""
+        bracket = self.bracket_for(notional)
+        return bracket.max_leverage if bracket else 0

@@ -35,9 +35,9 @@ def book_position(position: Position, signed: Decimal, price: Decimal) -> Decima
             position.cost = ZERO
             position.isolated_wallet = ZERO
         else:
-            realized = round8(proceeds - position.cost * (-closing / before))
+            realized = round8(proceeds - position.cost * -closing / before)
             position.cost -= proceeds - realized
-            position.isolated_wallet = round8_down(position.isolated_wallet * ((before + closing) / before))
+            position.isolated_wallet = round8_down(position.isolated_wallet * (before + closing) / before)
         position.qty = before + closing
         position.realized_total += realized
     if opening:

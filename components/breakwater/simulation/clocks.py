@@ -20,7 +20,7 @@ class VirtualMarketClock:
         return self._start + timedelta(microseconds=self._loop.microseconds)
 
     async def sleep_until(self, moment: datetime) -> None:
-        while (left := (moment - self.now()) / timedelta(seconds=1)) > 0:
+        while (left := (moment - self.now()) / timedelta(seconds=1)) > 0:  # noqa: ASYNC110  this is the sleep
             await asyncio.sleep(left)
 
 

@@ -38,6 +38,7 @@ class _Timer(asyncio.TimerHandle):
     __slots__ = ("_sequence",)
     _when: float
     _scheduled: bool
+    _sequence: int
 
     def __lt__(self, other: object) -> bool:
         if not isinstance(other, _Timer):
@@ -153,7 +154,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         for place, step in zip(places, steps, strict=True):
             ready[place] = step
 
-    def create_task(self, coro: Any, *, name: str | None = None, **options: Any) -> asyncio.Task[Any]:
+    def create_task(self, coro: Any, *, name: object = None, **options: Any) -> asyncio.Task[Any]:
         """As asyncio's, but tasks without a name are numbered per loop, so that names repeat from run to run."""
         self._tasks_made += 1
         return super().create_task(coro, name=name or f"task-{self._tasks_made:06d}", **options)
@@ -164,13 +165,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     # What a simulation must not do.
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         raise RuntimeError(f"{func!r} asks for a thread: threads have no place in virtual time")
 
-    async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> Any:  # type: ignore[override]
+    async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> Any:
         raise RuntimeError(f"{host}:{port} would be a real connection: hand in a memory transport")
 
-    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
         if self._thread_id not in (None, threading.get_ident()):  # type: ignore[attr-defined]
             raise RuntimeError(f"{callback!r} comes from another thread: threads have no place in virtual time")
         return self.call_soon(callback, *args, context=context)

@@ -108,7 +108,7 @@ def test_everybody_waiting_for_nobody_is_reported_as_deadlock_with_names() -> No
 
 def test_loop_that_never_waits_is_reported_as_livelock() -> None:
     async def main(sim: Simulation) -> None:
-        while True:
+        while True:  # noqa: ASYNC110
             await asyncio.sleep(0)
 
     with pytest.raises(SimulationLivelock, match="time does not move"):

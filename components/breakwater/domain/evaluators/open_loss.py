@@ -1,0 +1,25 @@
+"""Net unrealised loss as a percentage of the wallet balance."""
+
+from __future__ import annotations
+
+from breakwater.domain.evaluators.base import Breach, EvaluationInput
+from breakwater.domain.money import plain
+from breakwater.domain.stop_state import Trigger
+
+
+class OpenLoss:
+    trigger = Trigger.OPEN_LOSS
+    debounced = True
+
+    def evaluate(self, facts: EvaluationInput) -> Breach | None:
+        limit = facts.rules.max_open_loss_pct
+        if facts.snapshot is None or facts.snapshot.open_loss_pct < limit:
+            return None
+        measured = facts.snapshot.open_loss_pct
+        return Breach(
+            trigger=self.trigger,
+            measured=measured,
+            limit=limit,
+            binding=facts.rules.open_loss_binding,
+            text=f"open loss {measured:.4f} % of the wallet reached the limit of {plain(limit)} %",
+        )
