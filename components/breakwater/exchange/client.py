@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import ccxt.pro
 
-from breakwater.exchange.wire import Reply, Request, current_wire
+from breakwater.exchange.wire import Reply, Request, before_wire, current_wire
 from breakwater.runtime.clocks import InfraClock
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -55,6 +55,8 @@ class UsdmClient(ccxt.pro.binanceusdm):  # type: ignore[misc]
     async def fetch(
         self, url: str, method: str = "GET", headers: dict[str, str] | None = None, body: str | None = None
     ) -> Any:
+        if (fence := before_wire.get()) is not None:
+            fence()
         if (wire := current_wire.get()) is not None:
             wire.requests.append(Request(method, url))
         return await super().fetch(url, method, headers, body)

@@ -113,9 +113,7 @@ def _verdict(error: Exception, request: Request | None) -> Attempt[Any]:
 
 def _without_reply(error: Exception, request: Request) -> Outcome:
     cause = error.__cause__
-    never_left = isinstance(
-        cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL
-    )
+    never_left = isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL)
     # Except for POST, aiohttp silently sends again when a kept connection drops, so a failure to connect may follow
     # a request that did arrive.
     return Outcome.NOT_SENT if never_left and request.method == "POST" else Outcome.UNKNOWN

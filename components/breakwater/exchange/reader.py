@@ -14,6 +14,7 @@ E = TypeVar("E", bound=enum.Enum)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST_MS = 4_133_980_800_000  # the year 2101: anything later is not a time but a mistake
+_MAX_EXPONENT = 24  # no price, quantity or amount has more digits before or after the point
 
 
 class VenueReplyError(Exception):
@@ -57,9 +58,12 @@ class Reader:
         if isinstance(value, float) and not inexact:
             raise VenueReplyError(self.what, name, f"must be a decimal string, is the float {value!r}")
         try:
-            return parse_decimal(value)
+            number = parse_decimal(value)
         except ValueError as error:
             raise VenueReplyError(self.what, name, f"must be a number: {error}") from None
+        if number and not -_MAX_EXPONENT <= number.adjusted() <= _MAX_EXPONENT:
+            raise VenueReplyError(self.what, name, f"is out of all proportion: {_show(value)}")
+        return number
 
     def amount(self, *names: str) -> Decimal:
         """A number that is not negative (a quantity or a price)."""

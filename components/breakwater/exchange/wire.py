@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -38,3 +38,6 @@ class Wire:
 
 current_wire: ContextVar[Wire | None] = ContextVar("current_wire", default=None)
 """The record that requests made in this context belong to, when somebody keeps one."""
+
+before_wire: ContextVar[Callable[[], None] | None] = ContextVar("before_wire", default=None)
+"""Called before each HTTP request made in this context, with nothing awaited in between. Raising keeps it from being sent."""

@@ -60,8 +60,7 @@ class AlgoService:
             if any(
                 algo.close_position and algo.side == request.side
                 for algo in ledger.open_algo_orders(account.name, request.symbol)
-                if (algo.order_type in ("STOP", "STOP_MARKET"))
-                == (request.order_type in ("STOP", "STOP_MARKET"))
+                if (algo.order_type in ("STOP", "STOP_MARKET")) == (request.order_type in ("STOP", "STOP_MARKET"))
             ):
                 raise VenueError(
                     -4130,

@@ -42,9 +42,7 @@ class Authenticator:
             raise VenueError(-2015, "Invalid API-key, IP, or permissions for action.", status=401)
         return account
 
-    def verify(
-        self, api_key: str | None, query: str, body: bytes, params: Params, wall_ms: int
-    ) -> AccountConfig:
+    def verify(self, api_key: str | None, query: str, body: bytes, params: Params, wall_ms: int) -> AccountConfig:
         """Check key, timestamp and signature of a signed request (query and body are signed as one text)."""
         account = self.account(api_key)
         timestamp = params.required_integer("timestamp")
@@ -54,9 +52,7 @@ class Authenticator:
         if not 0 < window <= 60000:
             raise VenueError(-1131, "recvWindow must be between 1 and 60000.")
         if timestamp > wall_ms + 1000:
-            raise VenueError(
-                -1021, "Timestamp for this request was 1000ms ahead of the server's time."
-            )
+            raise VenueError(-1021, "Timestamp for this request was 1000ms ahead of the server's time.")
         if wall_ms - timestamp > window:
             raise VenueError(-1021, "Timestamp for this request is outside of the recvWindow.")
         unsigned_query, in_query = _without_signature(query.encode("utf-8", "surrogateescape"))

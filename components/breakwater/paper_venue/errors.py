@@ -9,9 +9,7 @@ from __future__ import annotations
 class VenueError(Exception):
     """A request refused by the venue. `code` is negative, `status` is the HTTP status to answer with."""
 
-    def __init__(
-        self, code: int, message: str, status: int = 400, headers: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, code: int, message: str, status: int = 400, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
@@ -19,7 +17,7 @@ class VenueError(Exception):
         self.headers = headers or {}
 
 
-class StreamRefused(Exception):  # noqa: N818 - named for what happened, like VenueError's codes
+class StreamRefused(Exception):
     """A WebSocket path the venue does not serve. `status` is the HTTP status of the refused handshake."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -69,6 +67,4 @@ def no_such_order() -> VenueError:
 
 
 def no_price(symbol: str) -> VenueError:
-    return VenueError(
-        -4031, f"Symbol {symbol} has no price yet: wait for the market to deliver its first tick."
-    )
+    return VenueError(-4031, f"Symbol {symbol} has no price yet: wait for the market to deliver its first tick.")

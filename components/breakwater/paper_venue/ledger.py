@@ -84,9 +84,7 @@ class Ledger:
             if (account is None or algo.account == account) and (symbol is None or algo.symbol == symbol)
         ]
 
-    def find_order(
-        self, account: str, symbol: str, order_id: int | None, client_id: str | None
-    ) -> Order | None:
+    def find_order(self, account: str, symbol: str, order_id: int | None, client_id: str | None) -> Order | None:
         """By id, else by client id: the open one first, then the latest that carried the id."""
         if order_id is not None:
             order = self.state.orders.get(order_id)

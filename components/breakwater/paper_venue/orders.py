@@ -82,9 +82,7 @@ class OrderBookKeeper:
                 raise VenueError(-2022, "ReduceOnly Order is rejected.")
         taker = self._fills.taker_price(spec, request.side, last)
         price = taker if market else request.price
-        filters.check_notional(
-            spec, quantity, last if market else request.price, reduce_only=request.reduce_only
-        )
+        filters.check_notional(spec, quantity, last if market else request.price, reduce_only=request.reduce_only)
         if not market and request.time_in_force == "GTX" and trades_through(request.side, request.price, last):
             raise VenueError(
                 -5022,
@@ -110,9 +108,7 @@ class OrderBookKeeper:
             self._check_margin(account, position, request.side, quantity, price)
         return replace(request, quantity=quantity)
 
-    def _check_margin(
-        self, account: Account, position: Position, side: str, qty: Decimal, price: Decimal
-    ) -> None:
+    def _check_margin(self, account: Account, position: Position, side: str, qty: Decimal, price: Decimal) -> None:
         needed, exposure_after = margin_needed(self._ledger, account, position, side, qty, price)
         if needed <= 0:
             return
@@ -316,9 +312,7 @@ class OrderBookKeeper:
         if self.on_done is not None:
             self.on_done(order, now)
 
-    def cancel(
-        self, account: Account, symbol: str, order_id: int | None, client_id: str | None, now: Now
-    ) -> Order:
+    def cancel(self, account: Account, symbol: str, order_id: int | None, client_id: str | None, now: Now) -> Order:
         """Cancel one open order. Raises -2011 when there is none."""
         self._ledger.spec(symbol)
         order = self._ledger.find_order(account.name, symbol, order_id, client_id)

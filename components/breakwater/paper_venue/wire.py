@@ -167,10 +167,20 @@ def position_risk_v2(ledger: Ledger, account: Account, position: Position) -> Js
     """A row of /fapi/v2/positionRisk, which lists every symbol, flat ones too."""
     row = position_risk_v3(ledger, account, position)
     spec = ledger.specs[position.symbol]
-    keep = (
-        "symbol positionSide positionAmt entryPrice breakEvenPrice markPrice unRealizedProfit liquidationPrice "
-        "isolatedMargin notional isolatedWallet updateTime"
-    ).split()
+    keep = [
+        "symbol",
+        "positionSide",
+        "positionAmt",
+        "entryPrice",
+        "breakEvenPrice",
+        "markPrice",
+        "unRealizedProfit",
+        "liquidationPrice",
+        "isolatedMargin",
+        "notional",
+        "isolatedWallet",
+        "updateTime",
+    ]
     return {key: row[key] for key in keep} | {
         "leverage": str(position.leverage),
         "maxNotionalValue": plain(max_notional(spec, position.leverage)),
@@ -219,7 +229,7 @@ def account_json(ledger: Ledger, account: Account, version: int, now_ms: int) ->
     """
     total = account_margin(ledger, account)
     assets = [_asset(account, total, account.update_time or now_ms)]
-    body = {
+    body: Json = {
         "totalInitialMargin": money(total.position_initial + total.order_initial),
         "totalMaintMargin": money(total.maintenance),
         "totalWalletBalance": money(account.wallet),
@@ -257,7 +267,7 @@ def account_json(ledger: Ledger, account: Account, version: int, now_ms: int) ->
         )
     body["positions"] = rows
     if version == 2:
-        flags = {"feeTier": 0, "feeBurn": False, "canTrade": True, "canDeposit": True, "canWithdraw": True}
+        flags: Json = {"feeTier": 0, "feeBurn": False, "canTrade": True, "canDeposit": True, "canWithdraw": True}
         body = flags | {"updateTime": 0, "multiAssetsMargin": False, "tradeGroupId": -1} | body
     return body
 

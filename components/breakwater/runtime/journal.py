@@ -54,7 +54,7 @@ class Journal:
         self._size = 0
         self._loaded = False
         self._broken = ""
-        self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[list[bytes], asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
 
     async def load(self, *, salvage: bool = False) -> list[bytes]:
@@ -73,6 +73,7 @@ class Journal:
         repair = b""
         while position < len(raw):
             line_number += 1
+            start = position
             end = raw.find(b"\n", position)
             line = raw[position:] if end < 0 else raw[position:end]
             parsed = decode_line(line)
@@ -94,7 +95,7 @@ class Journal:
             self._next = max(self._next, expected)
             whole = position
             if end < 0:
-                whole = len(raw) - (len(raw) - raw.rfind(line) - len(line))
+                whole = start + len(line)
                 repair = b"\n"
         if bad:
             await self._report_damage(raw, bad, salvage=salvage)
@@ -112,11 +113,15 @@ class Journal:
 
     async def append(self, data: bytes) -> None:
         """Add one record: JSON without a line break. Durable on return. Raises ValueError, DiskError."""
-        if b"\n" in data:
+        await self.append_many([data])
+
+    async def append_many(self, records: list[bytes]) -> None:
+        """Add records with one sync: all durable on return. Raises ValueError, DiskError (then none is kept)."""
+        if any(b"\n" in data for data in records):
             raise ValueError(f"{self.name}: a record must not contain a line break")
         self._refuse_unusable()
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((data, done))
+        self._waiting.append((records, done))
         if self._writer is None:
             self._writer = asyncio.get_running_loop().create_task(self._write(), name=f"journal.{self.name}")
         await asyncio.shield(done)  # a caller that gives up does not undo the write
@@ -143,17 +148,19 @@ class Journal:
 
     async def _write(self) -> None:
         """Write what waits, batch by batch. Every outcome goes to a caller's future."""
+        batch: list[tuple[list[bytes], asyncio.Future[None]]] = []
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting, []
-                lines = b"".join(encode_line(self._next + i, data) for i, (data, _) in enumerate(batch))
+                records = [data for group, _ in batch for data in group]
+                lines = b"".join(encode_line(self._next + i, data) for i, data in enumerate(records))
                 try:
                     await self._disk.append(self.name, lines)
                 except DiskError as error:
                     await self._undo(error)
                     self._fail(batch, error)
                     continue
-                self._next += len(batch)
+                self._next += len(records)
                 self._size += len(lines)
                 for _, done in batch:
                     if not done.done():
@@ -166,7 +173,7 @@ class Journal:
             self._writer = None
 
     @staticmethod
-    def _fail(batch: list[tuple[bytes, asyncio.Future[None]]], error: DiskError) -> None:
+    def _fail(batch: list[tuple[list[bytes], asyncio.Future[None]]], error: DiskError) -> None:
         for _, done in batch:
             if not done.done():
                 done.set_exception(error)

@@ -26,6 +26,8 @@ class Service:
     """
 
     name: str = "service"
+    progress: int = 0
+    """Units of its real work done so far; heartbeats carry it, so that a component that is alive but idle shows."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()

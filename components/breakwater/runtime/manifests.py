@@ -25,6 +25,8 @@ from breakwater.runtime.manifest_rules import POLICY_RULES, STOP_RULES, Rule
 
 __all__ = [
     "API_VERSION",
+    "POLICY_KIND",
+    "STOP_KIND",
     "DeskManifests",
     "ManifestError",
     "ManifestProblem",
@@ -80,9 +82,10 @@ class _NameModel(BaseModel):
 
 def load_manifests(*sources: Source) -> DeskManifests:
     """The desk that ``sources`` together describe: exactly one TradingPolicy and one EmergencyStop. Raises ManifestError."""
-    policies, stops, problems = _load(sources)
-    for kind, found in ((POLICY_KIND, policies), (STOP_KIND, stops)):
-        if not found and not any(p.path == "" or kind in p.problem for p in problems):
+    policies, stops, problems, met = _load(sources)
+    for kind in (POLICY_KIND, STOP_KIND):
+        # A file that could not be read, or a misspelt kind, may well be the one that is missed here.
+        if kind not in met and "?" not in met:
             wrong = f"no {kind} found"
             problems.append(ManifestProblem(_names(sources), wrong, "add its document, or give its file as well"))
     if not problems:
@@ -100,13 +103,13 @@ def load_manifests(*sources: Source) -> DeskManifests:
 
 def load_policy(source: Source) -> PolicyManifest:
     """The one TradingPolicy in ``source``; an EmergencyStop beside it is checked and left. Raises ManifestError."""
-    policies, _, problems = _load((source,))
+    policies, _, problems, _ = _load((source,))
     return _only(policies, POLICY_KIND, source, problems)
 
 
 def load_stop(source: Source) -> StopManifest:
     """The one EmergencyStop in ``source``; a TradingPolicy beside it is checked and left. Raises ManifestError."""
-    _, stops, problems = _load((source,))
+    _, stops, problems, _ = _load((source,))
     return _only(stops, STOP_KIND, source, problems)
 
 
@@ -148,11 +151,13 @@ def _names(sources: tuple[Source, ...]) -> str:
 
 def _load(
     sources: tuple[Source, ...],
-) -> tuple[list[PolicyManifest], list[StopManifest], list[ManifestProblem]]:
+) -> tuple[list[PolicyManifest], list[StopManifest], list[ManifestProblem], set[str]]:
+    """Valid resources, problems, and the kinds that were met, valid or not ("?": something of unknown kind)."""
     policies: list[PolicyManifest] = []
     stops: list[StopManifest] = []
     problems: list[ManifestProblem] = []
     first: dict[str, str] = {}
+    unknown = False
     for source in sources:
         file = _names((source,))
         try:
@@ -161,10 +166,12 @@ def _load(
             problems.append(
                 ManifestProblem(file, error.problem, error.remedy, document=error.document, line=error.line)
             )
+            unknown = True
             continue
         except OSError as error:
             reason = error.strerror or str(error)
             problems.append(ManifestProblem(file, f"cannot be read: {reason}", "check the path and its permissions"))
+            unknown = True
             continue
         if not documents:
             problems.append(ManifestProblem(file, "holds no document", f"write a {POLICY_KIND} or {STOP_KIND} into it"))
@@ -176,12 +183,14 @@ def _load(
                 if kind in first:
                     report.add("kind", f"is a second {kind} (the first is in {first[kind]})", "keep one of the two")
                 first.setdefault(kind, here)
+            else:
+                unknown = True
             manifest = _manifest(report)
             if isinstance(manifest, PolicyManifest):
                 policies.append(manifest)
             elif manifest is not None:
                 stops.append(manifest)
-    return policies, stops, problems
+    return policies, stops, problems, {*first, *({"?"} if unknown else ())}
 
 
 def _content(source: Source) -> bytes | str:

@@ -11,7 +11,6 @@ import random
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -19,14 +18,12 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from breakwater.exchange.client import Endpoint
+from breakwater.paper_venue.clock import venue_now
 from breakwater.paper_venue.model import Now
 from breakwater.runtime.clocks import Clocks
 
 MEMORY_ENDPOINT = Endpoint("http://venue.memory", "ws://venue.memory")
 """Where clients of a memory session point."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 
 
 class VenueReply(Protocol):
@@ -43,7 +40,7 @@ class VenueReply(Protocol):
 class VenueStream(Protocol):
     """The venue's end of one WebSocket."""
 
-    def receive(self, text: str, now: Now) -> None: ...
+    def receive(self, text: str, now: Now, /) -> None: ...
     def close(self) -> None: ...
 
 
@@ -51,10 +48,12 @@ class VenueCore(Protocol):
     """A venue without input and output of its own (``paper_venue.core``)."""
 
     def handle(
-        self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes, now: Now
+        self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes, now: Now, /
     ) -> VenueReply: ...
 
-    def open_stream(self, path: str, now: Now, on_message: Callable[[str], None]) -> VenueStream: ...
+    def open_stream(
+        self, path_with_query: str, now: Now, on_message: Callable[[str], None], on_close: Callable[[], None], /
+    ) -> VenueStream: ...
 
 
 @dataclass(frozen=True)
@@ -67,13 +66,6 @@ class Latency:
 
     def draw(self) -> float:
         return self.source.uniform(self.low_s, self.high_s)
-
-
-def now_of(clocks: Clocks) -> Now:
-    """Both clocks in milliseconds, as a venue core wants them."""
-    return Now(
-        (clocks.market.now() - _EPOCH) // _MILLISECOND, (clocks.infra.utc_now() - _EPOCH) // _MILLISECOND
-    )
 
 
 class MemorySession:
@@ -127,7 +119,7 @@ class MemorySession:
             await socket.close()
 
     def now(self) -> Now:
-        return now_of(self._clocks)
+        return venue_now(self._clocks)
 
     def delay(self) -> float:
         """Seconds one way for the next message."""
@@ -257,7 +249,7 @@ class MemorySocket:
         self._last_in = self._last_out = 0.0
         self.closed = False
         self._venue_gone = False
-        self._stream = session._venue.open_stream(path, session.now(), self._from_venue)
+        self._stream = session._venue.open_stream(path, session.now(), self._from_venue, self._venue_closed)
         session._sockets[self] = None
 
     async def receive(self) -> WireMessage:
@@ -306,6 +298,10 @@ class MemorySocket:
             self._venue_gone = True
             self._stream.close()
             self._arrive(WireMessage(aiohttp.WSMsgType.CLOSE, code))
+
+    def _venue_closed(self) -> None:
+        self._venue_gone = True
+        self._arrive(WireMessage(aiohttp.WSMsgType.CLOSE, aiohttp.WSCloseCode.GOING_AWAY))
 
     def _to_venue(self, text: str) -> None:
         if not self._venue_gone:

@@ -79,7 +79,7 @@ class Seen:
 class ScriptedStream:
     def __init__(self, venue: ScriptedVenue, path: str, on_message: Callable[[str], None]) -> None:
         self.path = path
-        self.say = lambda message: on_message(json.dumps(message))
+        self._on_message = on_message
         self.heard: list[Any] = []
         self.closed = False
         venue.streams.append(self)
@@ -87,6 +87,9 @@ class ScriptedStream:
     def receive(self, text: str, now: Now) -> None:
         self.heard.append(json.loads(text))
         self.say({"result": None, "id": self.heard[-1]["id"]})
+
+    def say(self, message: object) -> None:
+        self._on_message(json.dumps(message))
 
     def close(self) -> None:
         self.closed = True
@@ -99,6 +102,8 @@ class ScriptedVenue:
         self.script: dict[tuple[str, str], Canned | Exception] = {
             ("GET", "/fapi/v1/exchangeInfo"): canned(EXCHANGE_INFO),
             ("POST", "/fapi/v1/listenKey"): canned({"listenKey": "key-1"}),
+            ("GET", "/fapi/v1/leverageBracket"): canned([]),
+            ("GET", "/fapi/v3/positionRisk"): canned([]),
         }
         self.seen: list[Seen] = []
         self.streams: list[ScriptedStream] = []
@@ -110,7 +115,9 @@ class ScriptedVenue:
             raise answer
         return answer
 
-    def open_stream(self, path: str, now: Now, on_message: Callable[[str], None]) -> ScriptedStream:
+    def open_stream(
+        self, path: str, now: Now, on_message: Callable[[str], None], on_close: Callable[[], None]
+    ) -> ScriptedStream:
         return ScriptedStream(self, path, on_message)
 
 
@@ -122,7 +129,9 @@ class Bench:
     client: UsdmClient
     session: MemorySession
     sim: Simulation
-    canned: Callable[..., Canned] = staticmethod(canned)
+
+    def canned(self, content: object, status: int = 200, **headers: str) -> Canned:
+        return canned(content, status, **headers)
 
 
 Play = Callable[[Callable[[Bench], Awaitable[Any]]], Any]

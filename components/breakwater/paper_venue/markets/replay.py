@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from itertools import pairwise
 from pathlib import Path
 from zlib import error as ZlibError
 
@@ -97,14 +98,12 @@ def _row(file: Path, line: int, row: Sequence[str]) -> tuple[int, int, list[Deci
             file, "high is below another price", "Correct or remove the line", line=line, column="high"
         )
     if low > min(opened, close):
-        raise MarketFileError(
-            file, "low is above another price", "Correct or remove the line", line=line, column="low"
-        )
+        raise MarketFileError(file, "low is above another price", "Correct or remove the line", line=line, column="low")
     return line, int(row[0]), values
 
 
 def _check_times(file: Path, symbol: str, rows: list[tuple[int, int, list[Decimal]]]) -> list[Candle]:
-    interval = min(after[1] - before[1] for before, after in zip(rows, rows[1:], strict=False))
+    interval = min(after[1] - before[1] for before, after in pairwise(rows))
     previous: int | None = None
     for line, time_ms, _ in rows:
         if previous is not None and time_ms <= previous:

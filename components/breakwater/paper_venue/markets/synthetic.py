@@ -136,9 +136,7 @@ class SyntheticMarket:
             walk.price = max(closed, float(walk.spec.tick_size) * 10)
         self._next_ms += STEP_MS
 
-    def _candle(
-        self, symbol: str, walk: _Walk, closed: float, high: float, low: float, traded: float
-    ) -> Candle:
+    def _candle(self, symbol: str, walk: _Walk, closed: float, high: float, low: float, traded: float) -> Candle:
         size = walk.spec.tick_size
 
         def price(value: float) -> Decimal:
@@ -171,9 +169,7 @@ class SyntheticMarket:
 
     def ticks(self, after_ms: int | None = None) -> Iterator[Tick]:
         """Ticks of all symbols in time order, without end."""
-        return heapq.merge(
-            *(self._ticks_of(symbol, after_ms) for symbol in self._walks), key=lambda tick: tick.time_ms
-        )
+        return heapq.merge(*(self._ticks_of(symbol, after_ms) for symbol in self._walks), key=lambda tick: tick.time_ms)
 
     def _ticks_of(self, symbol: str, after_ms: int | None) -> Iterator[Tick]:
         walk = self._walks[symbol]

@@ -1,0 +1,30 @@
+"""``breakwater run COMPONENT``: one component as its own process, as on Kubernetes. Settings come from the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+from typing import Annotated
+
+import typer
+
+from breakwater.cli.errors import CliError, Exit
+
+COMPONENTS = (
+    "market_data", "ai_engine", "risk_manager", "execution", "portfolio", "emergency_stop", "health_monitor", "dashboard",
+    "paper_venue",
+)  # fmt: skip
+
+
+def run(component: Annotated[str, typer.Argument(help=", ".join(COMPONENTS))]) -> None:
+    """Run one component until it is stopped."""
+    name = component.replace("-", "_")
+    if name not in COMPONENTS:
+        raise CliError(Exit.USAGE, f"{component} is not a component.", f"Choose one of: {', '.join(COMPONENTS)}")
+
+    from breakwater.desk.component import run_component
+    from breakwater.runtime.settings import load_settings
+
+    ended = run_component(name, load_settings(os.environ))
+    raise typer.Exit(asyncio.run(ended) if inspect.iscoroutine(ended) else ended)

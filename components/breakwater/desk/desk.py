@@ -1,0 +1,148 @@
+"""Assembles all components of one desk and runs them together.
+
+Buses start first, so that no component misses what another says while starting; then the components, those first that others
+listen to. Stopping goes the other way round: whoever can send orders stops first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from breakwater.ai_engine.service import AiEngine
+from breakwater.ai_engine.source import SignalSource
+from breakwater.desk.ports import DeskPorts
+from breakwater.emergency_stop.service import EmergencyStopService
+from breakwater.execution.service import ExecutionService
+from breakwater.health_monitor.service import HealthMonitor
+from breakwater.market_data.service import MarketData
+from breakwater.portfolio.service import PortfolioService
+from breakwater.risk_manager.service import RiskManager
+from breakwater.runtime.bus import Bus
+from breakwater.runtime.context import ComponentContext
+from breakwater.runtime.events import PolicyUpdated
+from breakwater.runtime.heartbeat import send_heartbeats
+from breakwater.runtime.instrument_book import InstrumentBook
+from breakwater.runtime.lifecycle import Service
+from breakwater.runtime.manifests import DeskManifests
+from breakwater.runtime.policy_diff import Change
+from breakwater.runtime.policy_store import PolicyInForce, PolicyStore
+
+log = structlog.get_logger(__name__)
+
+POLICY_PRODUCER = "policy"
+
+
+class Desk:
+    """One desk: its policy store and components, on the ports it is given.
+
+    ``sources`` are the signal sources to host; ``end_signals_at_first_trip`` silences them for good once the stop tripped.
+    """
+
+    def __init__(
+        self, ports: DeskPorts, sources: Sequence[SignalSource], *, end_signals_at_first_trip: bool = False
+    ) -> None:
+        self.ports = ports
+        self.policy = PolicyStore(
+            ports.kv,
+            ports.disk(POLICY_PRODUCER),
+            ports.clocks.infra,
+            desk=ports.desk,
+            writer=True,
+            on_change=self._announce,
+        )
+        self.instruments = InstrumentBook()
+        self._buses: dict[str, Bus] = {POLICY_PRODUCER: ports.bus(POLICY_PRODUCER)}
+        self._clients = [ports.client(None), ports.client(ports.credentials)]
+        public, trading = self._clients
+        self.market_data = MarketData(self.context(MarketData.name), public, self.instruments)
+        self.portfolio = PortfolioService(self.context(PortfolioService.name))
+        self.emergency_stop = EmergencyStopService(self.context(EmergencyStopService.name))
+        self.risk_manager = RiskManager(self.context(RiskManager.name), self.instruments)
+        self.ai_engine = AiEngine(self.context(AiEngine.name), sources, end_at_first_trip=end_signals_at_first_trip)
+        self.execution = ExecutionService(self.context(ExecutionService.name), trading, self.instruments)
+        self.health_monitor = HealthMonitor(self.context(HealthMonitor.name))
+        self.components: list[Service] = [
+            self.portfolio,
+            self.emergency_stop,
+            self.risk_manager,
+            self.execution,
+            self.ai_engine,
+            self.market_data,
+            self.health_monitor,
+        ]
+        self._started: list[Service] = []
+
+    def context(self, component: str) -> ComponentContext:
+        """What ``component`` gets handed in; its bus is started and stopped with the desk."""
+        bus = self._buses.setdefault(component, self.ports.bus(component))
+        return ComponentContext(
+            desk=self.ports.desk,
+            clocks=self.ports.clocks,
+            bus=bus,
+            disk=self.ports.disk(component),
+            policy=self.policy,
+            data=self.ports.data,
+            random=self.ports.random(component),
+        )
+
+    def add(self, component: Service) -> None:
+        """Run one more component with the desk (its page, an observer). Before ``start``."""
+        self.components.append(component)
+
+    async def start(self, manifests: DeskManifests | None, *, who: str) -> None:
+        """Bring ``manifests`` into force (None: what was in force before goes on), then start everything."""
+        try:
+            for bus in self._buses.values():
+                await bus.start()
+            await self.policy.refresh()
+            if manifests is not None:
+                await self.policy.apply(manifests, who=who)
+            for component in self.components:
+                await component.start()
+                self._started.append(component)
+                self._beat(component)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def run(self) -> None:
+        """Keep the policy fresh and wait until a component fails; raises what made it fail."""
+        fresh = asyncio.ensure_future(self.policy.keep_fresh())
+        failures = [component.failed for component in self.components]
+        try:
+            await asyncio.wait([fresh, *failures], return_when=asyncio.FIRST_COMPLETED)
+            for component, failure in zip(self.components, failures, strict=True):
+                if failure.done():
+                    raise RuntimeError(f"{component.name} failed: {failure.result()!r}") from failure.result()
+            fresh.result()
+        finally:
+            fresh.cancel()
+            await asyncio.gather(fresh, return_exceptions=True)
+
+    async def stop(self) -> None:
+        """Stop in the reverse order of starting; what each holds is durable afterwards."""
+        while self._started:
+            await self._started.pop().stop()
+        for bus in self._buses.values():
+            await bus.stop()
+        for client in self._clients:
+            await client.close()
+
+    def _beat(self, component: Service) -> None:
+        bus = self._buses[component.name]
+        component.spawn(send_heartbeats(component, bus, self.ports.clocks, lambda: component.progress), "heartbeat")
+
+    async def _announce(self, policy: PolicyInForce, changes: tuple[Change, ...]) -> None:
+        history = self.policy.history()
+        await self._buses[POLICY_PRODUCER].publish(
+            PolicyUpdated(
+                version=policy.version,
+                sha256=policy.digest,
+                who=history[-1].who if history else "",
+                changes=tuple(str(change) for change in changes),
+            ),
+            time=self.ports.clocks.market.now(),
+        )

@@ -1,0 +1,83 @@
+"""The market of a laptop's desk, by its name on the command line, and where it goes on after a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from breakwater.desk.ports import PAPER_CREDENTIALS
+from breakwater.desk.sources import DeskInputError
+from breakwater.domain.signals import DataKind
+from breakwater.paper_venue.clock import to_datetime
+from breakwater.paper_venue.config import AccountConfig, VenueConfig, spec_for
+from breakwater.paper_venue.markets import Market, ReplayMarket, SyntheticMarket
+from breakwater.paper_venue.markets.replay import load_candles
+from breakwater.paper_venue.model import VenueState
+
+REPLAY_HISTORY = timedelta(days=1)
+"""How much of a replayed file serves as history before trading starts."""
+
+
+class MarketRecord(msgspec.Struct, frozen=True):
+    """What a state directory's venue was started with: kept, so that a restart goes on with the same market."""
+
+    source: str
+    symbols: tuple[str, ...]
+    origin: datetime
+    """Market time the market was made for."""
+
+
+@dataclass(frozen=True)
+class ChosenMarket:
+    record: MarketRecord
+    market: Market
+    data: DataKind
+    now: datetime
+    """Market time to start at."""
+
+    def venue_config(self) -> VenueConfig:
+        """A venue that lists the market's symbols and knows the desk's account (14,000 USDT at first)."""
+        account = AccountConfig("paper", PAPER_CREDENTIALS.api_key, PAPER_CREDENTIALS.secret)
+        return VenueConfig(symbols=tuple(spec_for(symbol) for symbol in self.market.symbols), accounts=(account,))
+
+
+def choose_market(
+    source: str, symbols: Collection[str], *, known: MarketRecord | None, state: VenueState | None, wall: datetime
+) -> ChosenMarket:
+    """The market named ``source`` (``synthetic[:SEED]`` or ``replay:FILE[,FILE]``).
+
+    With what is known from an earlier run it goes on there. Raises DeskInputError, MarketFileError.
+    """
+    if known is not None and known.source != source:
+        raise DeskInputError(
+            f"this state directory holds a desk on the market {known.source}, not {source}; "
+            "choose another with --state-dir, or remove it to start afresh"
+        )
+    kind, _, rest = source.partition(":")
+    seen = to_datetime(state.market_ms) if state is not None and state.market_ms else None
+    if kind == "synthetic":
+        if rest and not rest.isdecimal():
+            raise DeskInputError(f"market {source!r}: the seed must be a whole number, for example synthetic:7")
+        listed = known.symbols if known else tuple(sorted(symbols))
+        origin = known.origin if known else wall
+        market: Market = SyntheticMarket(int(rest or 1), listed, origin)
+        return ChosenMarket(
+            MarketRecord(source, listed, origin), market, DataKind.SYNTHETIC, max(wall, seen) if seen else wall
+        )
+    if kind == "replay":
+        files = [Path(name) for name in rest.split(",") if name]
+        if not files:
+            raise DeskInputError("market replay needs files: replay:FILE or replay:FILE,FILE")
+        spans = [(candles[0].open_time_ms, candles[-1].close_time_ms) for candles in map(load_candles, files)]
+        first = to_datetime(max(start for start, _ in spans))
+        end = to_datetime(min(end for _, end in spans) + 1)
+        start = min(first + REPLAY_HISTORY, first + (end - first) / 2)
+        market = ReplayMarket(files, start, end)
+        return ChosenMarket(
+            MarketRecord(source, market.symbols, start), market, DataKind.REPLAY, seen if seen else start
+        )
+    raise DeskInputError(f"market {source!r} is not known: use synthetic, synthetic:SEED or replay:FILE[,FILE]")

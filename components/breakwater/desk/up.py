@@ -1,0 +1,268 @@
+"""``breakwater up``: one paper desk in one process, with an embedded Valkey, a simulated exchange over HTTP, and a page."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+import structlog
+from fastapi import FastAPI
+from rich.console import Console
+
+from breakwater.ai_engine.api import signals_router
+from breakwater.dashboard.api import dashboard_routes
+from breakwater.dashboard.service import DashboardService
+from breakwater.dashboard.view import DeskFacts
+from breakwater.desk.desk import Desk
+from breakwater.desk.market import ChosenMarket, MarketRecord, choose_market
+from breakwater.desk.observer import Observer
+from breakwater.desk.policy_api import policy_router
+from breakwater.desk.ports import DeskPorts
+from breakwater.desk.rundir import RunDir
+from breakwater.desk.sources import DeskInputError, desk_manifests, signal_source
+from breakwater.desk.wall import RealPorts
+from breakwater.domain.ids import DeskId
+from breakwater.emergency_stop.api import stop_router
+from breakwater.exchange.client import Endpoint
+from breakwater.execution.api import execution_router
+from breakwater.health_monitor.api import health_router
+from breakwater.paper_venue.model import VenueState
+from breakwater.paper_venue.service import PaperVenueService
+from breakwater.paper_venue.state_file import VenueStateFile
+from breakwater.risk_manager.api import throttle_router
+from breakwater.runtime.clocks import Clocks, wall_clocks
+from breakwater.runtime.file_disk import FileDisk
+from breakwater.runtime.http import HttpServer, component_app
+from breakwater.runtime.logging import redactor
+from breakwater.runtime.manifests import DeskManifests
+from breakwater.runtime.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+DESK = DeskId("main")
+MARKET_FILE = "market.json"
+LISTED = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT")
+"""Symbols a synthetic market has besides those of the policy, so that a policy can name them later."""
+FIRST_ORDER_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class UpOptions:
+    """``market``: ``synthetic[:seed]`` or ``replay:FILE[,FILE]``; ``signals``: names or files of signal sources."""
+
+    market: str = "synthetic"
+    speed: float = 1.0
+    profile: str | None = None
+    policy_file: Path | None = None
+    stop_file: Path | None = None
+    state_dir: Path = Path(".breakwater")
+    host: str = "127.0.0.1"
+    port: int = 8080
+    redis_url: str | None = None
+    signals: tuple[str, ...] = ("momentum",)
+
+
+async def up(options: UpOptions, console: Console | None = None) -> int:
+    """Run until interrupted; 0 after a clean stop. Raises the typed errors of what could not be started."""
+    console = console or Console(stderr=True)
+    began = time.monotonic()
+    rundir = RunDir(options.state_dir)
+    rundir.claim()
+    try:
+        async with _running(options, rundir) as running:
+            # Ready to be interrupted before anything is said.
+            interrupted = asyncio.Event()
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, interrupted.set)
+            await _greet(running, console, began, interrupted)
+            await _until_over(running, interrupted, console)
+        return 0
+    finally:
+        rundir.release()
+
+
+@dataclass
+class _Running:
+    desk: Desk
+    observer: Observer
+    venue: PaperVenueService
+    market: ChosenMarket
+    server: HttpServer
+    options: UpOptions
+    tasks: list[asyncio.Task[None]]
+
+
+@contextlib.asynccontextmanager
+async def _running(options: UpOptions, rundir: RunDir) -> AsyncIterator[_Running]:
+    """Everything started; everything stopped again at the end, in the right order, whatever happened."""
+    disk = FileDisk(options.state_dir / "market", owner="breakwater up")
+    async with contextlib.AsyncExitStack() as cleanup:
+        cleanup.callback(disk.close)
+        manifests = _manifests(options)
+        state_file = options.state_dir / "venue" / "state.json"
+        state = VenueStateFile(state_file).load()
+        market = _market(options, disk, manifests, state)
+        clocks = wall_clocks(speed=options.speed, market_anchor=market.now)
+        venue = PaperVenueService(market.venue_config(), market.market, clocks, state_path=state_file, state=state)
+        await venue.start()
+        cleanup.push_async_callback(venue.stop)
+        await disk.replace(MARKET_FILE, msgspec.json.encode(market.record))
+        endpoint = Endpoint(venue.url, venue.url.replace("http", "ws", 1))
+        real = RealPorts(
+            options.state_dir, clocks, desk=DESK, data=market.data, venue=endpoint, redis_url=options.redis_url
+        )
+        cleanup.push_async_callback(real.stop)
+        ports = await real.start()
+        token = rundir.token()
+        redactor.register(token)
+        desk = Desk(ports, [signal_source(name, clocks.infra, follow=True) for name in options.signals])
+        page = DashboardService(desk.context("dashboard"), _facts(options, market, clocks, manifests))
+        desk.add(page)
+        observer = Observer(ports.bus("up"))
+        await observer.start()
+        cleanup.push_async_callback(observer.stop)
+        server = HttpServer(_app(desk, page, ports, token), options.host, options.port)
+        # Bind before the desk trades: a port in use is said at once, and nothing has happened yet.
+        await server.start()
+        cleanup.push_async_callback(server.stop)
+        cleanup.push_async_callback(desk.stop)
+        await desk.start(await _to_apply(desk, manifests), who="breakwater up")
+        running = _Running(desk, observer, venue, market, server, options, [])
+        running.tasks = [asyncio.ensure_future(venue.run()), asyncio.ensure_future(desk.run())]
+        cleanup.push_async_callback(_cancel, running.tasks)
+        rundir.publish(url=_url(server), desk=DESK, started_at=clocks.infra.utc_now())
+        yield running
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _manifests(options: UpOptions) -> DeskManifests | None:
+    """What was asked for on the command line; None: nothing, so go on with what was in force."""
+    if options.profile is None and options.policy_file is None and options.stop_file is None:
+        return None
+    return desk_manifests(profile=options.profile, policy=options.policy_file, stop=options.stop_file)
+
+
+async def _to_apply(desk: Desk, manifests: DeskManifests | None) -> DeskManifests | None:
+    if manifests is not None:
+        return manifests
+    return None if await desk.policy.refresh() else desk_manifests(profile=None, policy=None, stop=None)
+
+
+def _market(
+    options: UpOptions, disk: FileDisk, manifests: DeskManifests | None, state: VenueState | None
+) -> ChosenMarket:
+    saved = disk.read(MARKET_FILE)
+    try:
+        known = msgspec.json.decode(saved, type=MarketRecord) if saved else None
+    except msgspec.DecodeError as error:
+        raise DeskInputError(
+            f"{options.state_dir}/market/{MARKET_FILE} is damaged ({error}); restore it or choose another --state-dir"
+        ) from error
+    symbols = {*LISTED, *(manifests.policy.spec.symbols if manifests else ())}
+    return choose_market(
+        options.market,
+        symbols,
+        known=known,
+        state=state,
+        wall=wall_clocks().infra.utc_now(),
+    )
+
+
+def _facts(options: UpOptions, market: ChosenMarket, clocks: Clocks, manifests: DeskManifests | None) -> DeskFacts:
+    return DeskFacts(
+        market=market.record.source,
+        build=_version(),
+        started_at=clocks.infra.utc_now(),
+        speed=f"{options.speed:g}",
+        stop_name=manifests.stop.name if manifests else "main",
+    )
+
+
+def _version() -> str:
+    return version("breakwater")
+
+
+def _app(desk: Desk, page: DashboardService, ports: DeskPorts, token: str) -> FastAPI:
+    market_clock = ports.clocks.market
+    routers = [
+        dashboard_routes(page),
+        stop_router(desk.emergency_stop, token),
+        execution_router(desk.execution, token),
+        signals_router(desk.ai_engine, market_clock, token=token),
+        throttle_router(desk.risk_manager, token=token),
+        health_router(desk.health_monitor),
+        policy_router(
+            desk.policy,
+            stop_state=lambda: desk.emergency_stop.view.state,
+            open_positions=lambda: desk.open_positions,
+        ),
+    ]
+    metrics = Metrics(desk=ports.desk, component="desk", version=_version())
+    desk.watch(metrics)
+    return component_app(desk.components, metrics, ports.clocks.infra, routers=routers, token=token)
+
+
+def _url(server: HttpServer) -> str:
+    host = "127.0.0.1" if server.host in {"0.0.0.0", "::"} else server.host
+    return f"http://{host}:{server.port}"
+
+
+async def _greet(running: _Running, console: Console, began: float, interrupted: asyncio.Event) -> None:
+    policy = running.desk.policy.current()
+    assert policy is not None
+    source = running.market.record.source
+    console.print(
+        f"[bold]Breakwater[/] desk [bold]{DESK}[/]: {policy.policy.trading_mode.value.upper()} on {source}"
+        f"{f' at {running.options.speed:g}x' if running.options.speed != 1 else ''}, "
+        f"profile {policy.policy.profile.value}, policy version {policy.version}"
+    )
+    console.print(f"  page     [link]{_url(running.server)}[/]   (state in {running.options.state_dir})")
+    console.print(f"  trades   {', '.join(policy.policy.symbols)} on signals from {', '.join(running.options.signals)}")
+    console.print("  waiting for the first order ...", end="\r")
+    ready = asyncio.ensure_future(running.observer.wait_for(lambda: bool(running.observer.submitted)))
+    stop = asyncio.ensure_future(interrupted.wait())
+    await asyncio.wait([ready, stop, *running.tasks], timeout=FIRST_ORDER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    if ready.done():
+        order = running.observer.submitted[0]
+        console.print(
+            f"  trading  first order {time.monotonic() - began:.1f} s after the start: "
+            f"{order.side} {order.quantity} {order.symbol}"
+        )
+    elif not interrupted.is_set():
+        reasons = ", ".join(f"{code} {n}x" for code, n in running.observer.refused.most_common(3))
+        console.print(f"  no order yet: {reasons or 'no signal so far'} (breakwater status says more)        ")
+    for task in (ready, stop):
+        task.cancel()
+    console.print("  try      breakwater status")
+    console.print("           breakwater trip --reason 'trying it out'     then: breakwater reset --reason checked")
+    console.print(
+        "           breakwater drill crash --market synthetic:1 --start 2025-10-10T20:00:00Z --end 2025-10-10T23:00:00Z"
+    )
+    console.print("  stop     Ctrl-C; starting again goes on where it was")
+
+
+async def _until_over(running: _Running, interrupted: asyncio.Event, console: Console) -> None:
+    stop = asyncio.ensure_future(interrupted.wait())
+    watched: set[asyncio.Future[object]] = {stop, *running.tasks}  # type: ignore[arg-type]
+    try:
+        while not interrupted.is_set():
+            done, watched = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stop}:
+                task.result()
+                console.print("the market has ended: prices stand still, and nothing new is opened")
+    finally:
+        stop.cancel()
+    console.print("stopping ...")

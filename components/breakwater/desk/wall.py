@@ -1,0 +1,79 @@
+"""A desk's outside on one real machine: Valkey (embedded, or a given Redis), a venue over HTTP and WebSocket, files."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from breakwater.desk.ports import DeskPorts
+from breakwater.domain.ids import DeskId
+from breakwater.domain.signals import DataKind
+from breakwater.exchange.client import Credentials, Endpoint, make_client
+from breakwater.runtime.bus import Bus
+from breakwater.runtime.clocks import Clocks
+from breakwater.runtime.file_disk import FileDisk
+from breakwater.runtime.ports import Disk
+from breakwater.runtime.redis_bus import RedisBus
+from breakwater.runtime.redis_kv import RedisKeyValueStore
+from breakwater.runtime.valkey_server import EmbeddedServer, find_server
+
+
+class RealPorts:
+    """Ports on a Redis URL, a venue URL and a directory. ``start`` before use, ``stop`` at the end."""
+
+    def __init__(
+        self,
+        root: Path,
+        clocks: Clocks,
+        *,
+        desk: DeskId,
+        data: DataKind,
+        venue: Endpoint | None,
+        redis_url: str | None = None,
+        credentials: Credentials | None = None,
+    ) -> None:
+        self._root, self._clocks, self._venue = root, clocks, venue
+        self._desk, self._data, self._credentials = desk, data, credentials
+        self.server = None if redis_url else EmbeddedServer(root / "valkey", binary=find_server())
+        self._redis_url = redis_url
+        self._disks: dict[str, FileDisk] = {}
+        self._store: RedisKeyValueStore | None = None
+
+    async def start(self) -> DeskPorts:
+        """Start the embedded server if there is one. Raises ServerError."""
+        if self.server is not None:
+            await self.server.start()
+            self._redis_url = self.server.url
+        assert self._redis_url is not None
+        self._store = RedisKeyValueStore(self._redis_url, self._clocks.infra)
+        optional = {} if self._credentials is None else {"credentials": self._credentials}
+        return DeskPorts(
+            desk=self._desk,
+            clocks=self._clocks,
+            data=self._data,
+            kv=self._store,
+            bus=self._bus,
+            disk=self._disk,
+            client=lambda credentials: make_client(self._venue, credentials, self._clocks.infra),
+            # Jitter only: nothing that has to be secret or repeatable.
+            random=random.Random,
+            **optional,
+        )
+
+    async def stop(self) -> None:
+        if self._store is not None:
+            await self._store.close()
+        for disk in self._disks.values():
+            disk.close()
+        if self.server is not None:
+            await self.server.stop()
+
+    def _bus(self, component: str) -> Bus:
+        assert self._redis_url is not None
+        return RedisBus(self._redis_url, self._desk, component, self._clocks.infra, disk=self._disk(f"bus-{component}"))
+
+    def _disk(self, component: str) -> Disk:
+        disk = self._disks.get(component)
+        if disk is None:
+            disk = self._disks[component] = FileDisk(self._root / "components" / component, owner=component)
+        return disk

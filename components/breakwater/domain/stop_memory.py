@@ -1,0 +1,125 @@
+"""What the emergency stop knows: the part that must survive everything (``Latched``) and the part it sees anew after a start."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from decimal import Decimal
+
+import msgspec
+
+from breakwater.domain.evaluators import Breach
+from breakwater.domain.ids import RequestId
+from breakwater.domain.money import HUNDRED, ZERO
+from breakwater.domain.snapshot import Snapshot
+from breakwater.domain.stop_facts import Fact
+from breakwater.domain.stop_rules import StopRules
+from breakwater.domain.stop_state import RequestOutcome, StopState, Trigger, Trip
+
+MAX_OUTCOMES = 256
+"""Answers kept for repeated requests; the one longest not asked for again leaves first."""
+
+STOPPED = frozenset({StopState.TRIPPED, StopState.COOLING_DOWN})
+
+
+class Rebase(msgspec.Struct, frozen=True):
+    """An accepted ``newBaseline``: on ``day`` the drawdown is measured from ``equity`` (USDT), whatever the snapshot says."""
+
+    day: date
+    equity: Decimal
+
+
+class Latched(msgspec.Struct, frozen=True):
+    """Written to disk, synced, before anybody hears of it."""
+
+    state: StopState = StopState.DISABLED
+    epoch: int = 0
+    trip: Trip | None = None
+    causes: tuple[Trigger, ...] = ()
+    """Every trigger since the stop was last armed: a reset needs all of them gone."""
+    drawdown_day: date | None = None
+    """Trading day of the drawdown among the causes."""
+    flat_at: datetime | None = None
+    """When the cooldown began: max(trip, flat confirmed by the venue)."""
+    held: StopRules | None = None
+    """The strictest rules since the trip; in force until the re-arm."""
+    standing: dict[Trigger, Decimal] = {}
+    """What was measured when the cooldown began: standing still is no new breach."""
+    consecutive_errors: int = 0
+    execution_seen: tuple[int, int] = (0, 0)
+    """(epoch, sequence) of the last outcome counted, so that a redelivered one is not counted again."""
+    baseline_used_on: date | None = None
+    rebase: Rebase | None = None
+    outcomes: tuple[RequestOutcome, ...] = ()
+
+    @property
+    def stopped(self) -> bool:
+        return self.state in STOPPED
+
+    @property
+    def cooling_down_until(self) -> datetime | None:
+        if self.flat_at is None or self.held is None:
+            return None
+        return self.flat_at + self.held.cooldown
+
+    def outcome_of(self, request_id: RequestId) -> RequestOutcome | None:
+        return next((outcome for outcome in self.outcomes if outcome.request_id == request_id), None)
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """A breach seen once, waiting for a second snapshot to confirm it."""
+
+    key: str
+    sequence: int
+    time: datetime
+    breach: Breach
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """Everything at one instant. Only functions of ``breakwater.domain.emergency_stop`` make new ones."""
+
+    latched: Latched
+    since: datetime
+    """Market time at which this process began to listen."""
+    snapshot: Snapshot | None = None
+    snapshot_problem: str = ""
+    """Why the newest snapshot could not be used; empty when it could."""
+    pending: tuple[Pending, ...] = ()
+    peaks: dict[Trigger, Decimal] = {}
+    """The worst measured of each trigger since the trip."""
+    seen_flat: bool = False
+    """A snapshot without positions was seen since the cooldown began."""
+    venue_time: datetime | None = None
+    """Time of the last account report: a successful round trip to the venue."""
+    open_reports: int = 0
+    """Account reports in a row that showed positions although the venue had confirmed none."""
+
+
+class Step(msgspec.Struct, frozen=True):
+    """New memory, and what happened on the way."""
+
+    memory: Memory
+    facts: tuple[Fact, ...] = ()
+
+
+def rules_in_force(latched: Latched, asked: StopRules | None) -> StopRules | None:
+    """Between a trip and the re-arm the strictest rules since the trip; otherwise what is asked. None: no policy known yet."""
+    if not latched.stopped:
+        return asked
+    return latched.held or asked
+
+
+def daily_drawdown_pct(snapshot: Snapshot, rebase: Rebase | None) -> Decimal:
+    """The snapshot's drawdown; after a re-base of its day, measured from there even if the portfolio has not heard of it."""
+    if rebase is None or rebase.day != snapshot.baseline_day:
+        return snapshot.daily_drawdown_pct
+    return max(ZERO, rebase.equity - snapshot.equity) / rebase.equity * HUNDRED
+
+
+def unusable(snapshot: Snapshot) -> str:
+    """Why ``snapshot`` cannot be judged; empty when it can. Not a number is never 'below the limit'."""
+    for name in ("wallet", "equity", "unrealised_pnl", "baseline", "daily_drawdown_pct", "open_loss_pct"):
+        if not getattr(snapshot, name).is_finite():
+            return f"snapshot {snapshot.sequence}: {name} is {getattr(snapshot, name)}"
+    if snapshot.baseline <= ZERO:
+        return f"snapshot {snapshot.sequence}: the day's baseline is {snapshot.baseline}, it must be positive"
+    return ""

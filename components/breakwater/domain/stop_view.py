@@ -1,0 +1,77 @@
+"""The emergency stop as others see it: why nothing may be opened, when that may change, and the broadcast record."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+from breakwater.domain.stop_memory import Memory, rules_in_force
+from breakwater.domain.stop_rules import StopRules
+from breakwater.domain.stop_state import StopState, StopView
+
+
+def reduce_only_reason(memory: Memory, rules: StopRules | None, now: datetime) -> str:
+    """Why only reducing is allowed at ``now``; empty when entries may pass as far as the stop is concerned."""
+    latched, snapshot = memory.latched, memory.snapshot
+    if latched.state is StopState.TRIPPED:
+        return f"tripped: {latched.trip.reason if latched.trip else 'cause unknown'}"
+    if latched.state is StopState.COOLING_DOWN:
+        return "cooling down after a trip: needs a person's reset"
+    in_force = rules_in_force(latched, rules)
+    if in_force is None:
+        return "no policy is in force"
+    if latched.state is StopState.DISABLED and in_force.live:
+        return "the emergency stop is disabled and the desk trades live"
+    if snapshot is None:
+        return memory.snapshot_problem or "no portfolio snapshot since the start"
+    if memory.snapshot_problem:
+        return memory.snapshot_problem
+    age = now - snapshot.time
+    if age > in_force.stale_after:
+        return f"the last portfolio snapshot is {age.total_seconds():.0f} s old"
+    if memory.pending:
+        return f"{memory.pending[0].breach.text}: waiting for a second snapshot to confirm it"
+    if not snapshot.reconciled:
+        return "the ledger does not agree with the venue"
+    if snapshot.marks_missing:
+        return f"no mark price for {', '.join(snapshot.marks_missing)}"
+    return ""
+
+
+def next_deadline(memory: Memory, rules: StopRules | None, now: datetime) -> datetime | None:
+    """The next moment at which silence alone changes something; None when it never does."""
+    in_force = rules_in_force(memory.latched, rules)
+    if in_force is None or memory.latched.stopped:
+        return None
+    last = memory.snapshot.time if memory.snapshot else memory.since
+    moments = [last + in_force.stale_after, last + in_force.missing_data_after]
+    return min((moment for moment in moments if moment > now), default=None)
+
+
+def stop_view(
+    memory: Memory,
+    rules: StopRules | None,
+    now: datetime,
+    *,
+    sequence: int,
+    issued_at: datetime,
+    lease_seconds: Decimal,
+    closed_because: str = "",
+) -> StopView:
+    """The record to broadcast. ``closed_because`` adds a reason of the process itself (booting, disk trouble)."""
+    latched = memory.latched
+    reason = reduce_only_reason(memory, rules, now) or closed_because
+    day = memory.snapshot.baseline_day if memory.snapshot else None
+    return StopView(
+        state=latched.state,
+        epoch=latched.epoch,
+        sequence=sequence,
+        issued_at=issued_at,
+        lease_seconds=lease_seconds,
+        reduce_only=bool(reason),
+        reduce_only_reason=reason,
+        trip=latched.trip if latched.stopped else None,
+        flat_at=latched.flat_at,
+        cooling_down_until=latched.cooling_down_until if latched.state is StopState.COOLING_DOWN else None,
+        day_baseline_used=day is not None and latched.baseline_used_on == day,
+    )

@@ -1,0 +1,135 @@
+"""The stop's audit: one JSON line per transition, request and refusal, each hashed over the one before it.
+
+A line is ``{"hash":"<sha256>","record":{...}}`` where the hash is over the previous hash and the canonical JSON of the record
+(keys sorted, no spaces). A changed, removed or inserted line breaks the chain; a missing end shows against the head, which is
+kept in the latch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from breakwater.domain.stop_facts import Answered, Fact, Noted, Rebased, Transition
+
+FILE = "audit.jsonl"
+GENESIS = "0" * 64
+_LOG_ONLY = frozenset({"breach_seen", "snapshot_unusable", "execution_error"})
+"""Noise around a limit: logged, and part of a trip's record when it comes to one."""
+
+
+class AuditHead(msgspec.Struct, frozen=True):
+    """Where the chain ends: number and hash of its last record."""
+
+    number: int = 0
+    digest: str = GENESIS
+
+
+class AuditReport(msgspec.Struct, frozen=True):
+    """What a verification found. ``records`` counts the whole ones from the start; ``head`` is the last of them."""
+
+    ok: bool
+    records: int
+    head: AuditHead
+    problem: str = ""
+
+
+def audit_record(fact: Fact) -> dict[str, Any] | None:
+    """Who, when, why and the measured values, as plain JSON; None for what is only logged."""
+    match fact:
+        case Transition():
+            values = dict(fact.numbers) | {"epoch": str(fact.epoch)}
+            if fact.trip is not None:
+                values |= {"trip": fact.trip.trip_id, "trigger": fact.trip.trigger.value}
+                values["closePositions"] = str(fact.trip.close_positions).lower()
+            what = f"{fact.previous.value} -> {fact.state.value}"
+            return _record("transition", fact.time.isoformat(), fact.who, what, fact.reason, values)
+        case Answered(request=request, outcome=outcome):
+            values = {"requestID": request.request_id, "code": outcome.code, "answer": outcome.text}
+            values |= {"tripID": request.trip_id or "", "newBaseline": str(request.new_baseline).lower()}
+            what = f"{request.kind.value} {'accepted' if outcome.accepted else 'refused'}"
+            return _record("request", outcome.time.isoformat(), request.who, what, request.reason, values)
+        case Rebased():
+            values = {"equity": str(fact.equity), "epoch": str(fact.epoch)}
+            return _record("baseline", fact.time.isoformat(), fact.who, "new baseline", "asked for by a reset", values)
+        case Noted():
+            if fact.kind in _LOG_ONLY:
+                return None
+            return _record("note", fact.time.isoformat(), "emergency_stop", fact.kind, fact.text, dict(fact.numbers))
+
+
+def chain(head: AuditHead, records: Sequence[dict[str, Any]]) -> tuple[AuditHead, list[str]]:
+    """The lines (without line break) that continue the chain, and the new head."""
+    lines = []
+    for record in records:
+        numbered = {"n": head.number + 1, **record}
+        digest = _digest(head.digest, numbered)
+        lines.append(_canonical({"hash": digest, "record": numbered}))
+        head = AuditHead(head.number + 1, digest)
+    return head, lines
+
+
+def head_of(line: str) -> AuditHead:
+    """The head after ``line``, which must be a whole line."""
+    parsed = json.loads(line)
+    return AuditHead(parsed["record"]["n"], parsed["hash"])
+
+
+def verify_audit(data: bytes, head: AuditHead | None = None) -> AuditReport:
+    """Check every link, and with ``head`` that nothing is missing at the end (records beyond it are whole and allowed)."""
+    last = AuditHead()
+    reached = head is None or head == last
+    lines = data.split(b"\n")
+    torn = lines.pop()  # empty when the file ends with a line break
+    for line in lines:
+        try:
+            parsed = json.loads(line)
+            digest, record = parsed["hash"], parsed["record"]
+            number = record["n"]
+        except (ValueError, KeyError, TypeError):
+            return AuditReport(False, last.number, last, f"record {last.number + 1} is not readable")
+        if number != last.number + 1:
+            return AuditReport(False, last.number, last, f"record {number} follows record {last.number}")
+        if digest != _digest(last.digest, record):
+            return AuditReport(False, last.number, last, f"record {number} or one before it was changed")
+        last = AuditHead(number, digest)
+        if head is not None and head.number == number:
+            if head.digest != digest:
+                return AuditReport(False, number, last, f"record {number} is not the one the latch knows: rewritten?")
+            reached = True
+    if not reached and head is not None:
+        return AuditReport(
+            False, last.number, last, f"cut: the latch knows {head.number} records, here are {last.number}"
+        )
+    if torn:
+        return AuditReport(
+            False, last.number, last, f"record {last.number + 1} is torn: {len(torn)} bytes without an end"
+        )
+    return AuditReport(True, last.number, last)
+
+
+def last_epoch(data: bytes) -> int:
+    """The highest epoch any readable record mentions; 0 when there is none. For when the latch itself is lost."""
+    highest = 0
+    for line in data.splitlines():
+        try:
+            highest = max(highest, int(json.loads(line)["record"]["values"].get("epoch", 0)))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return highest
+
+
+def _record(kind: str, time: str, who: str, what: str, why: str, values: dict[str, str]) -> dict[str, Any]:
+    return {"kind": kind, "time": time, "who": who, "what": what, "why": why, "values": values}
+
+
+def _digest(previous: str, record: dict[str, Any]) -> str:
+    return hashlib.sha256(previous.encode() + _canonical(record).encode()).hexdigest()
+
+
+def _canonical(value: dict[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

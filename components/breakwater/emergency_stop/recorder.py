@@ -1,0 +1,91 @@
+"""Makes a change durable: latch and audit together, so that neither can be ahead of the other without being seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from breakwater.domain.stop_facts import Fact
+from breakwater.domain.stop_memory import Latched
+from breakwater.emergency_stop import audit
+from breakwater.emergency_stop.audit import AuditHead, AuditReport, audit_record, chain, verify_audit
+from breakwater.emergency_stop.latch import Finding, Latch, LatchContent, LatchReading
+from breakwater.runtime.ports import Disk
+
+log = structlog.get_logger(__name__)
+
+
+class Recorder:
+    """Owns latch and audit files of one emergency stop."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._latch = Latch(disk)
+        self._revision = 0
+        self._head = AuditHead()
+        self._tail: tuple[str, ...] = ()
+        self._suspect = False
+        self.audit = AuditReport(True, 0, AuditHead())
+        """What the check of the audit at the start found."""
+
+    async def restore(self) -> tuple[LatchReading, int]:
+        """The latch, and the highest epoch the audit knows. Completes an audit that a crash cut short. Raises DiskError."""
+        reading = self._latch.read()
+        data = self._disk.read(audit.FILE) or b""
+        if reading.finding is Finding.ABSENT and data:
+            problem = "there is an audit but no latch: the latch was removed"
+            reading = LatchReading(Finding.UNREADABLE, None, (*reading.problems, problem))
+        content = reading.content
+        if content is not None:
+            self._revision, self._head = content.revision, content.head
+            data = await self._complete(data, content)
+        self.audit = verify_audit(data, content.head if content else None)
+        if self.audit.ok:
+            self._head = self.audit.head
+        elif content is None:
+            # Nothing to check the end against: go on after the last whole record.
+            whole = data.rfind(b"\n") + 1
+            if whole < len(data):
+                await self._disk.truncate(audit.FILE, whole)
+            self._head = self.audit.head
+        return reading, audit.last_epoch(data)
+
+    async def latch(self, latched: Latched, facts: Sequence[Fact], unpublished: Sequence[Fact]) -> LatchContent:
+        """Write the first copy of the latch, audit lines of ``facts`` included. Durable on return. Raises DiskError."""
+        records = [record for fact in facts if (record := audit_record(fact)) is not None]
+        head, lines = chain(self._head, records)
+        content = LatchContent(self._revision + 1, latched, head, (*self._tail, *lines), tuple(unpublished))
+        await self._latch.write(content)
+        self._revision, self._head, self._tail = content.revision, head, content.audit_tail
+        return content
+
+    async def finish(self, content: LatchContent) -> None:
+        """The rest of what ``latch`` began, after the change was announced: the audit file and the second copy. Raises DiskError."""
+        if content.audit_tail:
+            suspect, self._suspect = self._suspect, True
+            if suspect:  # an append failed half-way: look what is there
+                await self._complete(self._disk.read(audit.FILE) or b"", content)
+            else:
+                await self._disk.append(audit.FILE, "".join(f"{line}\n" for line in content.audit_tail).encode())
+            self._suspect = False
+        self._tail = ()
+        await self._latch.write_copy(content)
+
+    async def _complete(self, data: bytes, content: LatchContent) -> bytes:
+        """Append the tail's lines that are missing; a torn line at the end is one of them, begun."""
+        whole = data.rfind(b"\n") + 1
+        known = data[:whole].splitlines()
+        missing = [line for line in content.audit_tail if line.encode() not in known]
+        torn = data[whole:]
+        if torn and (not missing or missing[0].encode().startswith(torn)):
+            await self._disk.truncate(audit.FILE, whole)
+            data = data[:whole]
+        elif torn:
+            return data  # not ours: leave it for the check to report
+        if missing:
+            log.warning("audit completed after a crash", records=len(missing))
+            added = "".join(f"{line}\n" for line in missing).encode()
+            await self._disk.append(audit.FILE, added)
+            data += added
+        return data

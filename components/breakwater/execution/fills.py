@@ -1,0 +1,182 @@
+"""Fills: booked once each, published in the order they were booked, journaled once published."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from decimal import Decimal
+
+import structlog
+
+from breakwater.domain.ids import ClientOrderId, Symbol, TradeId
+from breakwater.domain.money import ZERO
+from breakwater.domain.orders import OrderRole
+from breakwater.exchange.messages import TradeReport
+from breakwater.execution.books import Books
+from breakwater.execution.client_ids import root_id
+from breakwater.execution.journal import Booked, ExecutionJournal
+from breakwater.execution.orders import TrackedOrder
+from breakwater.execution.outbox import Outbox
+from breakwater.execution.venue_calls import TRADES_PER_PAGE, VenueCalls, absent
+from breakwater.execution.waiting import wait_for_event
+from breakwater.runtime.clocks import InfraClock
+from breakwater.runtime.events import OrderFilled, OrderSubmitted
+
+log = structlog.get_logger(__name__)
+
+STREAM_GRACE_S = 0.3
+"""How long the stream may take to bring a fill that a reply already told of, before it is fetched."""
+
+
+class FillKeeper:
+    """Takes fills from the stream and from userTrades alike; (symbol, trade id) makes them one."""
+
+    def __init__(
+        self, books: Books, calls: VenueCalls, journal: ExecutionJournal, outbox: Outbox, clock: InfraClock
+    ) -> None:
+        self._books = books
+        self._calls = calls
+        self._journal = journal
+        self._outbox = outbox
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._changed: dict[ClientOrderId, asyncio.Event] = {}
+        self.on_fill: Callable[[Symbol], None] = lambda _: None
+        self.from_rest = 0
+        """Fills that the stream did not bring in time."""
+
+    async def take(self, trade: TradeReport, *, liquidation: bool = False) -> bool:
+        """Book one fill and queue its event. False: known already."""
+        async with self._lock:
+            return await self._take(trade, liquidation=liquidation)
+
+    async def pull(self, symbol: Symbol) -> int | None:
+        """Fetch and book every trade of ``symbol`` since the last verified one. How many were new; None: not answered."""
+        async with self._lock:
+            return await self._pull(symbol)
+
+    async def ensure(self, order: TrackedOrder) -> bool:
+        """Wait until every executed part of ``order`` is booked. False: the venue does not tell yet; reconciliation will."""
+        if order.executed > order.booked:
+            changed = self._changed.setdefault(order.client_id, asyncio.Event())
+            await wait_for_event(changed, STREAM_GRACE_S)
+            self._changed.pop(order.client_id, None)
+        for delay in (0.0, 0.2, 0.5):
+            if order.executed <= order.booked:
+                return True
+            await self._clock.sleep(delay)
+            await self.pull(order.symbol)
+        return order.executed <= order.booked
+
+    def announce(self, order: TrackedOrder) -> None:
+        """Publish that the venue has accepted ``order``, once."""
+        if order.announced:
+            return
+        order.announced = True
+        proposal = order.proposal
+        self._outbox.put(
+            OrderSubmitted(
+                client_order_id=order.client_id,
+                venue_order_id=order.venue_id,
+                proposal_id=root_id(proposal.proposal_id),
+                symbol=proposal.symbol,
+                role=proposal.role,
+                side=proposal.side,
+                order_type=proposal.order_type,
+                quantity=proposal.quantity,
+                price=proposal.price,
+                trigger_price=proposal.trigger_price,
+                reduce_only=proposal.reduce_only,
+                leverage=proposal.leverage,
+            )
+        )
+
+    async def _pull(self, symbol: Symbol) -> int | None:
+        after = self._books.verified_trade.get(symbol, TradeId("0"))
+        new = 0
+        while True:
+            page = await self._calls.trades(symbol, after)
+            if page.value is None:
+                return None
+            for trade in page.value:
+                if await self._take(trade, liquidation=False):
+                    new += 1
+                    self.from_rest += 1
+            if len(page.value) < TRADES_PER_PAGE:
+                return new
+            after = page.value[-1].trade_id
+
+    async def _take(self, trade: TradeReport, *, liquidation: bool) -> bool:
+        order, client_id = await self._owner(trade)
+        before = self._books.positions.get(trade.symbol, ZERO)
+        if not self._books.book(trade, order):
+            return False
+        if order is not None:
+            self.announce(order)
+        if trade.commission != ZERO and trade.commission_asset not in {"", "USDT"}:
+            log.error(
+                "commission was not charged in USDT: turn off paying fees in another asset, the ledger counts USDT only",
+                asset=trade.commission_asset,
+                symbol=trade.symbol,
+            )
+        role = order.role if order else _role_by_effect(before * trade.side.sign)
+        self._outbox.put(
+            OrderFilled(
+                trade_id=trade.trade_id,
+                client_order_id=client_id,
+                venue_order_id=trade.order_id,
+                symbol=trade.symbol,
+                role=role,
+                side=trade.side,
+                quantity=trade.quantity,
+                price=trade.price,
+                commission=trade.commission,
+                venue_realised_pnl=trade.realised_pnl,
+                time=trade.time,
+                leverage=self._books.leverage.get(trade.symbol, 1),
+                liquidation=liquidation,
+            ),
+            after=lambda: self._journal.append_or_log(
+                Booked(
+                    trade.symbol,
+                    trade.trade_id,
+                    trade.quantity * trade.side.sign,
+                    order.client_id if order else None,
+                )
+            ),
+        )
+        if order is not None and (changed := self._changed.get(order.client_id)) and order.booked >= order.executed:
+            changed.set()
+        self.on_fill(trade.symbol)
+        return True
+
+    async def _owner(self, trade: TradeReport) -> tuple[TrackedOrder | None, ClientOrderId]:
+        """The order of ours that ``trade`` filled, and the client id to report."""
+        client_id = trade.client_order_id
+        order = self._books.orders.get(client_id) if client_id else None
+        order = order or self._books.by_venue_id(trade.order_id)
+        if order is not None:
+            return order, order.client_id
+        # A stop becomes an order of another id when it triggers: ask the stops that may have.
+        for stop in self._books.live(trade.symbol, OrderRole.STOP):
+            found = await self._calls.find_algo(stop)
+            if found.value is not None:
+                stop.take_algo(found.value)
+                if stop.venue_id == trade.order_id:
+                    return stop, stop.client_id
+        if client_id is None:
+            found_plain = await self._calls.order_by_id(trade.symbol, trade.order_id)
+            if found_plain.value is not None:
+                client_id = found_plain.value.client_order_id
+                order = self._books.orders.get(client_id)
+                if order is not None:
+                    order.venue_id = trade.order_id
+                    return order, order.client_id
+            elif not absent(found_plain):
+                log.warning("owner of a fill is not known", symbol=trade.symbol, order_id=trade.order_id)
+        return None, client_id or ClientOrderId(f"venue-{trade.order_id}")
+
+
+def _role_by_effect(position_times_side: Decimal) -> OrderRole:
+    """What a fill that is not of our making amounts to."""
+    return OrderRole.EXIT if position_times_side < ZERO else OrderRole.ENTRY

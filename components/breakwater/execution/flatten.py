@@ -1,0 +1,226 @@
+"""After a trip or a person's halt: cancel entries, close positions, then take back stops, and prove it with the venue.
+
+Every round starts from what the venue reports, so it may be interrupted anywhere and begun again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from decimal import Decimal
+
+import structlog
+
+from breakwater.domain.ids import Symbol, TripId
+from breakwater.domain.money import ZERO
+from breakwater.domain.orders import OrderRole
+from breakwater.domain.stop_state import StopState, StopView
+from breakwater.exchange.messages import OrderReport
+from breakwater.execution.account_reader import AccountReading
+from breakwater.execution.books import Books
+from breakwater.execution.entries import Entries
+from breakwater.execution.exits import Exits
+from breakwater.execution.outbox import Outbox
+from breakwater.execution.protection import ProtectionKeeper
+from breakwater.execution.reconcile import Reconciler
+from breakwater.execution.venue_calls import VenueCalls
+from breakwater.runtime.clocks import Clocks
+from breakwater.runtime.events import FlatConfirmed
+
+log = structlog.get_logger(__name__)
+
+REQUOTE_S = 5.0
+PAGE_S = 15.0
+ROUND_S = 0.25
+"""Pause between rounds while something is still open."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why the desk is flattened. A halt that the emergency stop does not know of yet has no trip."""
+
+    reason: str
+    close_positions: bool
+    trip_id: TripId | None = None
+    epoch: int = 0
+
+
+class Flattener:
+    """Runs one cause at a time; `begin` twice with the same cause does nothing more."""
+
+    def __init__(
+        self,
+        books: Books,
+        entries: Entries,
+        exits: Exits,
+        protection: ProtectionKeeper,
+        reconciler: Reconciler,
+        calls: VenueCalls,
+        outbox: Outbox,
+        clocks: Clocks,
+    ) -> None:
+        self._books = books
+        self._entries = entries
+        self._exits = exits
+        self._protection = protection
+        self._reconciler = reconciler
+        self._calls = calls
+        self._outbox = outbox
+        self._clocks = clocks
+        self._cause: Cause | None = None
+        self._wake = asyncio.Event()
+        self._confirmed: tuple[TripId, int] | None = None
+        self.pages = 0
+        self.requotes = 0
+
+    @property
+    def active(self) -> Cause | None:
+        return self._cause
+
+    def closing(self, symbol: Symbol) -> bool:
+        """Whether ``symbol`` is being closed anyway."""
+        return self._cause is not None and self._cause.close_positions
+
+    def begin(self, cause: Cause) -> None:
+        """Flatten, unless exactly that was confirmed already."""
+        if cause.trip_id is not None and self._confirmed == (cause.trip_id, cause.epoch):
+            return
+        if self._cause == cause:
+            return
+        log.warning("flattening", reason=cause.reason, trip_id=cause.trip_id, close_positions=cause.close_positions)
+        self._cause = cause
+        self._wake.set()
+
+    def take_view(self, view: StopView) -> None:
+        """A view of the emergency stop: flatten for each trip once."""
+        if view.state is StopState.TRIPPED and view.trip is not None:
+            trip = view.trip
+            self.begin(Cause(f"trip {trip.trip_id}", trip.close_positions, trip.trip_id, view.epoch))
+
+    def again(self) -> None:
+        """The account shows a position although the desk was confirmed flat for a trip that still stands."""
+        view = self._books.stop.view
+        if self._cause is None and self._confirmed is not None and view is not None:
+            if view.state is StopState.TRIPPED and view.trip is not None and view.trip.close_positions:
+                self._confirmed = None
+                self.take_view(view)
+
+    async def run(self) -> None:
+        """Work off causes until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while (cause := self._cause) is not None:
+                reading = await self._flatten(cause)
+                if self._cause is cause:  # otherwise a newer cause asks for more
+                    self._finish(cause, reading)
+                    self._cause = None
+            self._protection.wake_all()
+
+    async def _flatten(self, cause: Cause) -> AccountReading:
+        started = self._clocks.infra.monotonic()
+        paged = False
+        chase = 0
+        while True:
+            await self._cancel_entries()
+            if cause.close_positions:
+                # What the books know goes at once, without waiting for the account to be read.
+                await self._exit_all(self._books.open_positions(), cause, chase)
+            reading = await self._reconciler.once(whole=True)
+            if reading is not None:
+                held = {symbol: position.quantity for symbol, position in reading.positions.items()}
+                if cause.close_positions:
+                    await self._exit_all(held, cause, chase)
+                await self._cancel_others(reading, held, cause)
+                if self._done(reading, cause):
+                    return reading
+            elapsed = self._clocks.infra.monotonic() - started
+            if elapsed >= REQUOTE_S and cause.close_positions:
+                chase = int(elapsed / REQUOTE_S)
+                self.requotes += 1
+            if elapsed >= PAGE_S and not paged:
+                paged = True
+                self.pages += 1
+                log.error(
+                    "page",
+                    why="the desk is not flat 15 s after it was told to be",
+                    reason=cause.reason,
+                    positions={str(s): str(q) for s, q in self._books.open_positions().items()},
+                    account=self._reconciler.problem,
+                )
+            self._protection.wake_all()
+            if self._cause is not cause and self._cause is not None and reading is not None:
+                return reading
+            await self._clocks.infra.sleep(ROUND_S if elapsed < PAGE_S else 1.0)
+
+    async def _cancel_entries(self) -> None:
+        """By id, each: those that rest. Those on the wire end by themselves or are cancelled in the next round."""
+        await asyncio.gather(
+            *(
+                self._entries.cancel(order)
+                for order in self._books.working(None, OrderRole.ENTRY)
+                if order.state.resting
+            )
+        )
+
+    async def _exit_all(self, held: dict[Symbol, Decimal], cause: Cause, chase: int) -> None:
+        known = self._books.positions_known
+        await asyncio.gather(
+            *(
+                self._exits.close(symbol, cause.reason, chase=chase, quantity=None if known else quantity)
+                for symbol, quantity in sorted(held.items())
+                if quantity != ZERO
+            )
+        )
+
+    async def _cancel_others(self, reading: AccountReading, held: dict[Symbol, Decimal], cause: Cause) -> None:
+        """Plain orders of any origin that could add risk; once a symbol is flat at the venue, everything left on it."""
+        for order in reading.orders:
+            if self._keeps(order, held, cause):
+                continue
+            tracked = self._books.orders.get(order.client_order_id)
+            result = await self._calls.cancel_plain(order.symbol, order.client_order_id)
+            if tracked is not None and result.value is not None:
+                tracked.take_plain(result.value)
+        for algo in reading.algo_orders:
+            if held.get(algo.symbol, ZERO) != ZERO:
+                continue
+            tracked = self._books.orders.get(algo.client_algo_id)
+            if tracked is not None:
+                await self._protection.cancel(tracked)
+            else:
+                await self._calls.cancel_algo(algo.symbol, algo.client_algo_id)
+
+    def _keeps(self, order: OrderReport, held: dict[Symbol, Decimal], cause: Cause) -> bool:
+        """A reduce-only order stays while it has a position to reduce and positions are not being closed; our exits stay."""
+        tracked = self._books.orders.get(order.client_order_id)
+        if tracked is not None and tracked.role is OrderRole.EXIT:
+            return True
+        return order.reduce_only and not cause.close_positions and held.get(order.symbol, ZERO) != ZERO
+
+    def _done(self, reading: AccountReading, cause: Cause) -> bool:
+        """Whether the reading and the books agree that nothing is left to do."""
+        if any(order.adds_risk for order in self._books.live()):
+            return False  # on the wire, unknown, or executed without its fills seen
+        if cause.close_positions:
+            exits = self._books.live(None, OrderRole.EXIT)
+            return not (reading.positions or reading.orders or reading.algo_orders or exits)
+        if not all(self._protection.covered(symbol) for symbol in reading.positions):
+            return False
+        return all(order.reduce_only for order in reading.orders)
+
+    def _finish(self, cause: Cause, reading: AccountReading) -> None:
+        log.warning("flat", reason=cause.reason, positions=len(reading.positions))
+        if cause.trip_id is None:
+            return
+        self._confirmed = (cause.trip_id, cause.epoch)
+        self._outbox.put(
+            FlatConfirmed(
+                trip_id=cause.trip_id,
+                epoch=cause.epoch,
+                time=self._clocks.market.now(),
+                positions=len(reading.positions),
+                open_orders=len(reading.orders),
+                open_algo_orders=len(reading.algo_orders),
+            )
+        )

@@ -1,0 +1,77 @@
+"""Pacing of what is sent: a token bucket in which exits and cancels never wait behind entries.
+
+At most 1200 entries a minute with a burst of 50, so it refills at (1200 - 50) / 60 a second: at 20 a second a full bucket
+would let 1250 through in the first minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from breakwater.exchange.errors import Attempt, Outcome
+from breakwater.runtime.clocks import InfraClock
+
+PER_MINUTE = 1200
+BURST = 50
+REFILL_PER_S = (PER_MINUTE - BURST) / 60
+RESERVE = 15.0
+"""Tokens that only exits, stops and cancels may use."""
+WEIGHT_LIMIT_1M = 2400
+WEIGHT_SHARE = 0.8
+"""Above this share of the venue's request weight, entries wait for the next minute."""
+BAN_PAUSE_S = 60.0
+
+
+class Limiter:
+    """Counts on the infrastructure clock. The venue's own counters and Retry-After go before ours."""
+
+    def __init__(self, clock: InfraClock) -> None:
+        self._clock = clock
+        self._tokens = float(BURST)
+        self._updated = clock.monotonic()
+        self._paused_until = 0.0
+        self._weight_until = 0.0
+        self._turn = asyncio.Lock()
+        self.waits = 0
+        """Entries that had to wait."""
+        self.bans = 0
+
+    async def entry(self) -> None:
+        """Wait for a token beyond the reserve; first come, first served."""
+        async with self._turn:
+            while (wait := self._entry_wait()) > 0:
+                self.waits += 1
+                await self._clock.sleep(wait)
+            self._tokens -= 1
+
+    def urgent(self) -> None:
+        """Count an exit, stop or cancel: never waits, and entries make up for it."""
+        self._refill()
+        self._tokens = max(self._tokens - 1, -float(PER_MINUTE))
+
+    def venue_pause_s(self) -> float:
+        """Seconds the venue told us to keep away for."""
+        return max(0.0, self._paused_until - self._clock.monotonic())
+
+    def note(self, attempt: Attempt[object]) -> None:
+        """Learn from a reply: how much the venue has counted, and whether it wants us to wait."""
+        now = self._clock.monotonic()
+        if attempt.used_weight_1m is not None and attempt.used_weight_1m > WEIGHT_LIMIT_1M * WEIGHT_SHARE:
+            utc = self._clock.utc_now()
+            self._weight_until = now + 60 - utc.second - utc.microsecond / 1e6
+        if attempt.outcome is Outcome.RATE_LIMITED:
+            self._paused_until = max(self._paused_until, now + (attempt.retry_after_s or 1.0))
+        if attempt.outcome is Outcome.BANNED:
+            self.bans += 1
+            self._paused_until = max(self._paused_until, now + (attempt.retry_after_s or BAN_PAUSE_S))
+
+    def _entry_wait(self) -> float:
+        self._refill()
+        now = self._clock.monotonic()
+        tokens = (RESERVE + 1 - self._tokens) / REFILL_PER_S
+        return max(tokens, self._paused_until - now, self._weight_until - now, 0.0)
+
+    def _refill(self) -> None:
+        now = self._clock.monotonic()
+        self._tokens = min(float(BURST), self._tokens + (now - self._updated) * REFILL_PER_S)
+        self._updated = now

@@ -1,0 +1,49 @@
+"""What execution knows of the emergency stop: the newest view, and whether its lease still holds."""
+
+from __future__ import annotations
+
+from breakwater.domain.stop_state import StopView
+from breakwater.runtime.clocks import InfraClock
+
+
+class StopLeaseBook:
+    """The highest epoch wins, on a tie the newer broadcast, of two at the same instant the stricter state."""
+
+    def __init__(self, clock: InfraClock) -> None:
+        self._clock = clock
+        self.view: StopView | None = None
+        self._received = 0.0
+
+    def take(self, view: StopView) -> bool:
+        """Whether ``view`` is now the one in force. An older or replayed one is not, and renews nothing."""
+        if self.view is not None and not _newer(view, self.view):
+            return False
+        self.view = view
+        self._received = self._clock.monotonic()
+        return True
+
+    @property
+    def fresh(self) -> bool:
+        """Received within the lease (monotonic clock) and issued within it (wall clock)."""
+        return self.remaining_s > 0
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds until the lease ends; 0 when it has, or nothing was heard."""
+        if self.view is None:
+            return 0.0
+        lease = float(self.view.lease_seconds)
+        age = (self._clock.utc_now() - self.view.issued_at).total_seconds()
+        if age < -lease:
+            return 0.0  # from the future: one of the clocks is wrong
+        return max(0.0, min(lease - (self._clock.monotonic() - self._received), lease - age))
+
+
+def _newer(new: StopView, known: StopView) -> bool:
+    if new.epoch != known.epoch:
+        return new.epoch > known.epoch
+    if new.issued_at != known.issued_at:
+        return new.issued_at > known.issued_at
+    if new.sequence != known.sequence:
+        return new.sequence > known.sequence
+    return new.state.strictness > known.state.strictness or (new.reduce_only and not known.reduce_only)

@@ -1,0 +1,111 @@
+"""What execution asks of the venue besides placing orders: account, orders of both kinds, trades, cancels. Every answer judged."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from breakwater.domain.ids import Symbol, TradeId, VenueOrderId
+from breakwater.exchange.client import UsdmClient
+from breakwater.exchange.errors import Attempt, Outcome, attempt
+from breakwater.exchange.messages import (
+    AccountReport,
+    AlgoCancelReport,
+    AlgoOrderReport,
+    OrderReport,
+    PositionReport,
+    TradeReport,
+)
+from breakwater.exchange.parse import (
+    list_of,
+    parse_account,
+    parse_algo_cancel,
+    parse_algo_order,
+    parse_order,
+    parse_position,
+    parse_trade,
+)
+from breakwater.exchange.reader import VenueReplyError
+from breakwater.execution.limiter import Limiter
+from breakwater.execution.orders import TrackedOrder
+
+T = TypeVar("T")
+
+NO_SUCH_ORDER = frozenset({-2011, -2013})
+TRADES_PER_PAGE = 1000
+
+
+class VenueCalls:
+    """One method per question; each makes one signed request. ``nonsense`` counts replies that could not be read."""
+
+    def __init__(self, client: UsdmClient, limiter: Limiter) -> None:
+        self._client = client
+        self._limiter = limiter
+        self.nonsense = 0
+
+    async def call(self, request: Awaitable[Any], parse: Callable[[Any], T]) -> Attempt[T]:
+        """Make one request and judge it."""
+        result = await attempt(request, parse)
+        self._limiter.note(result)  # type: ignore[arg-type]
+        if isinstance(result.error, VenueReplyError):
+            self.nonsense += 1
+        return result
+
+    async def account(self) -> Attempt[AccountReport]:
+        return await self.call(self._client.fapiPrivateV3GetAccount(), parse_account)
+
+    async def positions(self) -> Attempt[tuple[PositionReport, ...]]:
+        """Every position that is not flat."""
+        result = await self.call(self._client.fapiPrivateV3GetPositionRisk(), list_of(parse_position))
+        return result
+
+    async def open_orders(self, symbol: Symbol | None = None) -> Attempt[tuple[OrderReport, ...]]:
+        return await self.call(self._client.fapiPrivateGetOpenOrders(_for(symbol)), list_of(parse_order))
+
+    async def open_algo_orders(self, symbol: Symbol | None = None) -> Attempt[tuple[AlgoOrderReport, ...]]:
+        return await self.call(self._client.fapiPrivateGetOpenAlgoOrders(_for(symbol)), list_of(parse_algo_order))
+
+    async def trades(self, symbol: Symbol, after: TradeId | None) -> Attempt[tuple[TradeReport, ...]]:
+        """Trades with an id above ``after``, oldest first, at most a page; the newest one alone when that is None."""
+        query: dict[str, Any] = {"symbol": symbol, "limit": 1 if after is None else TRADES_PER_PAGE}
+        if after is not None:
+            query["fromId"] = int(after) + 1
+        return await self.call(self._client.fapiPrivateGetUserTrades(query), _by_id)
+
+    async def order_by_id(self, symbol: Symbol, venue_id: VenueOrderId) -> Attempt[OrderReport]:
+        return await self.call(
+            self._client.fapiPrivateGetOrder({"symbol": symbol, "orderId": venue_id}), parse_order
+        )
+
+    async def find_plain(self, order: TrackedOrder) -> Attempt[OrderReport]:
+        """By client id among plain orders; REJECTED with a code in NO_SUCH_ORDER when it is not there."""
+        query = {"symbol": order.symbol, "origClientOrderId": order.client_id}
+        return await self.call(self._client.fapiPrivateGetOrder(query), parse_order)
+
+    async def find_algo(self, order: TrackedOrder) -> Attempt[AlgoOrderReport]:
+        """By client id in the algo service, a separate id space."""
+        query = {"clientAlgoId": order.client_id}
+        return await self.call(self._client.fapiPrivateGetAlgoOrder(query), parse_algo_order)
+
+    async def cancel_plain(self, symbol: Symbol, client_id: str) -> Attempt[OrderReport]:
+        self._limiter.urgent()
+        query = {"symbol": symbol, "origClientOrderId": client_id}
+        return await self.call(self._client.fapiPrivateDeleteOrder(query), parse_order)
+
+    async def cancel_algo(self, symbol: Symbol, client_id: str) -> Attempt[AlgoCancelReport]:
+        self._limiter.urgent()
+        query = {"symbol": symbol, "clientAlgoId": client_id}
+        return await self.call(self._client.fapiPrivateDeleteAlgoOrder(query), parse_algo_cancel)
+
+
+def absent(result: Attempt[Any]) -> bool:
+    """Whether the venue said for certain that there is no such order."""
+    return result.outcome is Outcome.REJECTED and result.code in NO_SUCH_ORDER
+
+
+def _for(symbol: Symbol | None) -> dict[str, Any]:
+    return {} if symbol is None else {"symbol": symbol}
+
+
+def _by_id(reply: Any) -> tuple[TradeReport, ...]:
+    return tuple(sorted(list_of(parse_trade)(reply), key=lambda trade: int(trade.trade_id)))

@@ -1,0 +1,145 @@
+"""HTTP and WebSocket transport of the paper venue: one port for REST and all streams."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from types import TracebackType
+
+import structlog
+from aiohttp import WSMsgType, web
+
+from breakwater.paper_venue.clock import venue_now
+from breakwater.paper_venue.core import MAX_BODY_BYTES, PaperVenue
+from breakwater.paper_venue.errors import StreamRefused
+from breakwater.runtime.clocks import Clocks
+
+log = structlog.get_logger(__name__)
+
+PING_SECONDS = 180.0
+"""The server pings every 3 minutes, as the exchange does; a peer that does not answer is dropped."""
+OUTBOX_LIMIT = 20_000
+"""Messages waiting for a slow reader before it is disconnected."""
+
+
+class PortInUseError(Exception):
+    """The venue's port is taken. The text names the port and the remedy."""
+
+
+class VenueServer:
+    """A running server. `port` is the real one when 0 was asked for."""
+
+    def __init__(self, venue: PaperVenue, host: str, port: int, clocks: Clocks) -> None:
+        self._venue = venue
+        self._clocks = clocks
+        self.host = host
+        self.port = port
+        self._sockets: set[web.WebSocketResponse] = set()
+        venue.streams.on_callback_error = lambda error: log.error("venue_stream_failed", error=repr(error))
+        app = web.Application(client_max_size=MAX_BODY_BYTES * 2)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    async def start(self) -> None:
+        """Bind and serve. Raises PortInUseError."""
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self.host, self.port)
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            if error.errno == errno.EADDRINUSE:
+                raise PortInUseError(
+                    f"port {self.port} on {self.host} is in use: stop the other program "
+                    f"(`lsof -i :{self.port}` names it) or choose another port for the paper venue"
+                ) from None
+            raise
+        self.port = int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Close all connections and free the port."""
+        await asyncio.gather(*(socket.close(code=1001) for socket in list(self._sockets)))
+        await self._runner.cleanup()
+
+    async def __aenter__(self) -> VenueServer:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        # The raw target: a re-encoded query would no longer match its signature.
+        path, _, query = request.raw_path.partition("?")
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return await self._handle_stream(request)
+        body = await request.read()
+        headers = dict(request.headers)
+        headers["X-Real-IP"] = request.remote or "local"
+        reply = self._venue.handle(request.method, path, query, headers, body, venue_now(self._clocks))
+        return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
+
+    async def _handle_stream(self, request: web.Request) -> web.StreamResponse:
+        outbox: asyncio.Queue[str | None] = asyncio.Queue(OUTBOX_LIMIT)
+
+        def send(text: str) -> None:
+            try:
+                outbox.put_nowait(text)
+            except asyncio.QueueFull:
+                hang_up()
+
+        def hang_up() -> None:
+            session.close()
+            while not outbox.empty():
+                outbox.get_nowait()
+            outbox.put_nowait(None)
+
+        try:
+            session = self._venue.open_stream(request.raw_path, venue_now(self._clocks), send, hang_up)
+        except StreamRefused as refused:
+            return web.json_response({"code": -5000, "msg": refused.message}, status=refused.status)
+        socket = web.WebSocketResponse(heartbeat=PING_SECONDS, max_msg_size=64 * 1024)
+        try:
+            await socket.prepare(request)
+        except BaseException:
+            session.close()
+            raise
+        self._sockets.add(socket)
+        writer = asyncio.create_task(self._write(socket, outbox))
+        try:
+            async for message in socket:
+                if message.type == WSMsgType.TEXT:
+                    session.receive(message.data, venue_now(self._clocks))
+        finally:
+            session.close()
+            self._sockets.discard(socket)
+            writer.cancel()
+            result = (await asyncio.gather(writer, return_exceptions=True))[0]
+            if isinstance(result, Exception) and not isinstance(result, (ConnectionError, RuntimeError)):
+                log.warning("venue_stream_writer_failed", error=str(result))
+        return socket
+
+    @staticmethod
+    async def _write(socket: web.WebSocketResponse, outbox: asyncio.Queue[str | None]) -> None:
+        while True:
+            text = await outbox.get()
+            if text is None:
+                await socket.close(code=1008, message=b"disconnected by the venue")
+                return
+            await socket.send_str(text)
+
+
+async def serve_http(venue: PaperVenue, host: str, port: int, clocks: Clocks) -> VenueServer:
+    """Start serving a venue. Stop it with `await server.stop()`. Raises PortInUseError."""
+    server = VenueServer(venue, host, port, clocks)
+    await server.start()
+    return server

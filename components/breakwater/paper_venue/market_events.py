@@ -1,0 +1,194 @@
+"""Market streams: what a tick publishes."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from breakwater.paper_venue.candles import CandleBook, LiveCandle
+from breakwater.paper_venue.config import SymbolSpec
+from breakwater.paper_venue.ledger import Ledger
+from breakwater.paper_venue.markets.candle import INTERVALS
+from breakwater.paper_venue.model import Tick
+from breakwater.paper_venue.money import plain
+from breakwater.paper_venue.streams import StreamHub
+from breakwater.paper_venue.wire import Json
+
+EIGHT_HOURS_MS = 8 * 3600 * 1000
+FUNDING_RATE = "0.00010000"
+"""Shown, never charged: this venue does not settle funding yet."""
+
+
+def best_prices(spec: SymbolSpec, last: Decimal) -> tuple[Decimal, Decimal]:
+    """Synthetic best bid and ask, one tick to each side of the last price."""
+    return max(spec.tick_size, last - spec.tick_size), last + spec.tick_size
+
+
+def book_quantity(spec: SymbolSpec, last: Decimal) -> Decimal:
+    """Quantity shown at each level of the synthetic book: about 250,000 USDT."""
+    steps = (Decimal(250_000) / last / spec.step_size).to_integral_value()
+    return max(spec.step_size, steps * spec.step_size)
+
+
+def next_funding(time_ms: int) -> int:
+    return time_ms - time_ms % EIGHT_HOURS_MS + EIGHT_HOURS_MS
+
+
+def day_statistics(candles: list[LiveCandle], last: Decimal) -> dict[str, Decimal]:
+    """Open, high, low, volume and quote volume of the last 24 hours (all at last price when there are none)."""
+    if not candles:
+        return {"open": last, "high": last, "low": last, "volume": Decimal(0), "quote": Decimal(0)}
+    return {
+        "open": candles[0].open,
+        "high": max(c.high for c in candles),
+        "low": min(c.low for c in candles),
+        "volume": sum((c.volume for c in candles), Decimal(0)),
+        "quote": sum((c.quote for c in candles), Decimal(0)),
+    }
+
+
+class MarketPublisher:
+    """Turns ticks into stream events. Mark prices keep their own pace of 1 s and 3 s of market time."""
+
+    def __init__(self, ledger: Ledger, candles: CandleBook, hub: StreamHub) -> None:
+        self._ledger = ledger
+        self._candles = candles
+        self._hub = hub
+        self._last_sent: dict[str, int] = {}
+
+    def publish(self, tick: Tick, closed: dict[str, LiveCandle]) -> None:
+        """Send everything that somebody listens to."""
+        name = tick.symbol.lower()
+        hub = self._hub
+        for interval in INTERVALS:
+            stream = f"{name}@kline_{interval}"
+            if hub.wants(stream):
+                if interval in closed:
+                    hub.publish(stream, self._kline(tick, interval, closed[interval], final=True))
+                current = self._candles.current(tick.symbol, interval)
+                if current is not None:
+                    hub.publish(stream, self._kline(tick, interval, current, final=False))
+        if hub.wants(f"{name}@bookTicker"):
+            hub.publish(f"{name}@bookTicker", self._book_ticker(tick))
+        for channel in ("trade", "aggTrade"):
+            if hub.wants(f"{name}@{channel}"):
+                hub.publish(f"{name}@{channel}", self._trade(tick, channel))
+        for channel, pace_ms in (("markPrice@1s", 1000), ("markPrice", 3000)):
+            if self._due(f"{name}@{channel}", tick.time_ms, pace_ms):
+                hub.publish(f"{name}@{channel}", self._mark(tick))
+        for channel in ("miniTicker", "ticker"):
+            if self._due(f"{name}@{channel}", tick.time_ms, 1000):
+                hub.publish(f"{name}@{channel}", self._ticker(tick, channel))
+
+    def _due(self, stream: str, time_ms: int, pace_ms: int) -> bool:
+        if not self._hub.wants(stream):
+            return False
+        last = self._last_sent.get(stream)
+        if last is not None and last <= time_ms < last + pace_ms:
+            return False
+        self._last_sent[stream] = time_ms
+        return True
+
+    def _kline(self, tick: Tick, interval: str, candle: LiveCandle, *, final: bool) -> Json:
+        return {
+            "e": "kline",
+            "E": tick.time_ms,
+            "s": tick.symbol,
+            "k": {
+                "t": candle.open_time_ms,
+                "T": candle.open_time_ms + candle.interval_ms - 1,
+                "s": tick.symbol,
+                "i": interval,
+                "f": -1,
+                "L": -1,
+                "o": plain(candle.open),
+                "c": plain(candle.close),
+                "h": plain(candle.high),
+                "l": plain(candle.low),
+                "v": plain(candle.volume),
+                "n": candle.count,
+                "x": final,
+                "q": plain(candle.quote),
+                "V": plain(candle.volume / 2),
+                "Q": plain(candle.quote / 2),
+                "B": "0",
+            },
+            "st": 1,
+        }
+
+    def _book_ticker(self, tick: Tick) -> Json:
+        spec = self._ledger.specs[tick.symbol]
+        bid, ask = best_prices(spec, tick.price)
+        qty = plain(book_quantity(spec, tick.price))
+        return {
+            "e": "bookTicker",
+            "u": self._next_id(),
+            "E": tick.time_ms,
+            "T": tick.time_ms,
+            "s": tick.symbol,
+            "b": plain(bid),
+            "B": qty,
+            "a": plain(ask),
+            "A": qty,
+            "st": 1,
+            "ps": tick.symbol,
+        }
+
+    def _next_id(self) -> int:
+        self._ledger.state.counters.update_id += 1
+        return self._ledger.state.counters.update_id
+
+    def _trade(self, tick: Tick, channel: str) -> Json:
+        number = self._next_id()
+        qty = plain(tick.volume or self._ledger.specs[tick.symbol].step_size)
+        event: Json = {"e": channel, "E": tick.time_ms, "T": tick.time_ms, "s": tick.symbol}
+        if channel == "aggTrade":
+            event |= {"a": number, "p": plain(tick.price), "q": qty, "nq": qty, "f": number, "l": number, "m": False}
+        else:
+            event |= {"t": number, "p": plain(tick.price), "q": qty, "X": "MARKET", "m": False}
+        return event | {"st": 1}
+
+    def _mark(self, tick: Tick) -> Json:
+        price = plain(tick.price)
+        return {
+            "e": "markPriceUpdate",
+            "E": tick.time_ms,
+            "s": tick.symbol,
+            "p": price,
+            "ap": price,
+            "P": price,
+            "i": price,
+            "r": FUNDING_RATE,
+            "T": next_funding(tick.time_ms),
+            "st": 1,
+        }
+
+    def _ticker(self, tick: Tick, channel: str) -> Json:
+        day = day_statistics(self._candles.last_day(tick.symbol, tick.time_ms), tick.price)
+        change = tick.price - day["open"]
+        event: Json = {
+            "e": "24hrMiniTicker" if channel == "miniTicker" else "24hrTicker",
+            "E": tick.time_ms,
+            "s": tick.symbol,
+            "ps": tick.symbol,
+            "c": plain(tick.price),
+            "o": plain(day["open"]),
+            "h": plain(max(day["high"], tick.price)),
+            "l": plain(min(day["low"], tick.price)),
+            "v": plain(day["volume"]),
+            "q": plain(day["quote"]),
+            "st": 1,
+        }
+        if channel == "ticker":
+            average = day["quote"] / day["volume"] if day["volume"] else tick.price
+            event |= {
+                "p": plain(change),
+                "P": plain((change / day["open"] * 100).quantize(Decimal("0.001"))),
+                "w": plain(average.quantize(self._ledger.specs[tick.symbol].tick_size)),
+                "Q": plain(tick.volume),
+                "O": tick.time_ms - 86_400_000,
+                "C": tick.time_ms,
+                "F": 0,
+                "L": 0,
+                "n": 0,
+            }
+        return event

@@ -1,0 +1,270 @@
+"""The policy in force, kept in the shared store and in a backup file (REQUIREMENTS R6).
+
+The store (Redis) comes first, the file second; of copies that disagree the higher valid version wins, on a tie the
+stricter. A copy the store has not confirmed for ten minutes is stale: whoever sees ``stale`` opens nothing.
+The file alone gives exits their limits and is stale from the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import NoReturn, Protocol
+
+import msgspec
+
+from breakwater.domain.emergency_stop_spec import EmergencyStopSpec
+from breakwater.domain.limits import EffectiveLimits, effective_limits
+from breakwater.domain.policy import PolicySpec
+from breakwater.runtime.clocks import InfraClock
+from breakwater.runtime.manifests import DeskManifests
+from breakwater.runtime.policy_copy import MOST_HISTORY, BadCopy, HistoryEntry, PolicyCopy, decode_copy, encode_copy
+from breakwater.runtime.policy_diff import Change, diff_policies
+from breakwater.runtime.ports import Disk, DiskError, KeyValueStore, StoreUnavailable
+
+STALE_AFTER_SECONDS = 600
+REFRESH_SECONDS = 60
+BACKUP_FILE = "policy.json"
+_TRIES = 3
+_BELIEVABLE_STEP = 1000
+"""How far above every readable version a damaged copy's own version is still counted, not taken for damage itself."""
+
+
+class PolicyInForce(msgspec.Struct, frozen=True):
+    """What the desk obeys now. ``stale``: open nothing (gate REDUCE_ONLY); exits keep these limits."""
+
+    version: int
+    policy: PolicySpec
+    stop: EmergencyStopSpec
+    limits: EffectiveLimits
+    fetched_at: datetime | None
+    """Wall time at which the store last confirmed it; None: never by this process."""
+    stale: bool
+    desk: DeskManifests
+    digest: str
+    problems: tuple[str, ...] = ()
+    """What is wrong with single copies, in sentences; empty when all agree."""
+
+
+class PolicyReader(Protocol):
+    """What components see of the policy store: the policy in force, cached and age-checked."""
+
+    def current(self) -> PolicyInForce | None:
+        """None while no valid copy is known: open nothing."""
+        ...
+
+
+PolicyChanged = Callable[[PolicyInForce, tuple[Change, ...]], Awaitable[None]]
+
+
+class PolicyStore:
+    """Reads, and for its one writer changes, the policy of one desk.
+
+    Only one process may be the ``writer`` (the operator, or the desk itself on a laptop): it alone writes the shared
+    store. Every process keeps a backup file when it is given a disk. ``on_change`` is awaited once for each version
+    that comes into force here, with what changed; nothing is published otherwise.
+    """
+
+    def __init__(
+        self,
+        kv: KeyValueStore,
+        disk: Disk | None,
+        clock: InfraClock,
+        *,
+        desk: str,
+        writer: bool = False,
+        on_change: PolicyChanged | None = None,
+        file: str = BACKUP_FILE,
+    ) -> None:
+        self.key = f"breakwater:{desk}:policy"
+        self._kv, self._disk, self._clock, self._file = kv, disk, clock, file
+        self._writer, self._on_change = writer, on_change
+        self._copy: PolicyCopy | None = None
+        self._confirmed: float | None = None
+        self._fetched_at: datetime | None = None
+        self._problems: tuple[str, ...] = ()
+        self._claimed = 0
+        self._backup: bytes | None = None
+        self._lock = asyncio.Lock()
+
+    def current(self) -> PolicyInForce | None:
+        """What is in force by the last `refresh` or `apply`; None while no valid copy is known (open nothing)."""
+        if self._copy is None:
+            return None
+        age = None if self._confirmed is None else self._clock.monotonic() - self._confirmed
+        specs = self._copy.desk.policy.spec, self._copy.desk.stop.spec
+        return PolicyInForce(
+            version=self._copy.version,
+            policy=specs[0],
+            stop=specs[1],
+            limits=effective_limits(*specs),
+            fetched_at=self._fetched_at,
+            stale=age is None or age > STALE_AFTER_SECONDS,
+            desk=self._copy.desk,
+            digest=self._copy.content_digest,
+            problems=self._problems,
+        )
+
+    def history(self) -> tuple[HistoryEntry, ...]:
+        """The last 50 versions, the newest last: who, when, and what changed."""
+        return self._copy.history if self._copy else ()
+
+    def snapshot(self) -> bytes | None:
+        """The copy in force as bytes, for a backup; `restore` takes them back."""
+        return encode_copy(self._copy) if self._copy else None
+
+    async def refresh(self) -> PolicyInForce | None:
+        """Look at every copy and take the one that wins. Never raises for an unreadable copy: see ``problems``."""
+        async with self._lock:
+            before = self._copy
+            await self._refresh()
+            return await self._announce(before)
+
+    async def apply(self, desk: DeskManifests, *, who: str) -> PolicyInForce:
+        """Bring ``desk`` into force for ``who``; when nothing differs the version stays.
+
+        Raises StoreUnavailable when the store cannot be read (the highest version is then unknown) and DiskError when
+        the backup cannot be written; nothing has changed then.
+        """
+        if not self._writer:
+            raise ValueError("this process may only read the policy: apply it where the desk is run from")
+        # A request to trip or reset is not part of the policy in force.
+        stop = dataclasses.replace(desk.stop, spec=desk.stop.spec.without_requests())
+        desk = dataclasses.replace(desk, stop=stop)
+        async with self._lock:
+            before = self._copy
+            if not await self._refresh():
+                raise StoreUnavailable("the policy store does not answer: nothing was changed; try again when it does")
+            if self._copy is None or diff_policies(self._copy.desk, desk):
+                await self._write(desk, who)
+            in_force = await self._announce(before)
+            assert in_force is not None
+            return in_force
+
+    async def restore(self, snapshot: bytes, *, who: str) -> PolicyInForce:
+        """Bring a `snapshot` back into force, as a new version. Raises BadCopy, and as `apply` does."""
+        return await self.apply(decode_copy(snapshot).desk, who=who)
+
+    async def keep_fresh(self) -> NoReturn:
+        """Refresh each minute until cancelled, so that a copy never comes near ten minutes while the store answers."""
+        while True:
+            await self._clock.sleep(REFRESH_SECONDS)
+            await self.refresh()
+
+    async def _refresh(self) -> bool:
+        """Take the winning copy and repair the others; True when the store answered."""
+        problems: list[str] = []
+        self._claimed = 0
+        copies = [self._copy] if self._copy else []
+        stored: PolicyCopy | None = None
+        answered, damaged = True, False
+        try:
+            raw = await self._kv.get(self.key)
+        except StoreUnavailable as error:
+            answered = False
+            problems.append(f"the policy store does not answer ({error})")
+        else:
+            stored = self._read(raw, f"the copy in the store ({self.key})", problems)
+            damaged = raw is not None and stored is None
+        backup = self._read_backup(problems)
+        best = min([*copies, *(c for c in (stored, backup) if c)], key=lambda copy: copy.rank, default=None)
+        rivals = {c.content_digest for c in (stored, backup, self._copy) if c and best and c.version == best.version}
+        if len(rivals) > 1:
+            problems.append(f"two different policies claim version {best.version if best else 0}: the stricter holds")
+        self._copy, self._problems = best, tuple(problems)
+        if best is None or not answered:
+            return answered
+        agrees = stored is not None and stored.rank == best.rank
+        if not agrees and self._writer:
+            agrees = await self._repair(best, renew=damaged or len(rivals) > 1)
+        if agrees:
+            self._confirm()
+        await self._save_backup()
+        return True
+
+    def _read(self, raw: bytes | None, name: str, problems: list[str]) -> PolicyCopy | None:
+        if raw is None:
+            return None
+        try:
+            return decode_copy(raw)
+        except BadCopy as error:
+            problems.append(f"{name} is refused: {error}")
+            self._claimed = max(self._claimed, error.claimed_version or 0)
+            return None
+
+    def _read_backup(self, problems: list[str]) -> PolicyCopy | None:
+        if self._disk is None:
+            return None
+        try:
+            self._backup = self._disk.read(self._file)
+        except DiskError as error:
+            self._backup = None
+            problems.append(f"the backup {self._file} cannot be read: {error}")
+        return self._read(self._backup, f"the backup {self._file}", problems)
+
+    async def _repair(self, best: PolicyCopy, *, renew: bool) -> bool:
+        """Put ``best`` into the store: as it is into an empty or older one, as a new version over a rival or damage."""
+        try:
+            if renew:
+                await self._write(best.desk, "policy store (repair)")
+                return True
+            return await self._kv.set_if_higher(self.key, best.version, encode_copy(best))
+        except (StoreUnavailable, DiskError) as error:
+            self._problems = (*self._problems, f"the policy store could not be repaired: {error}")
+            return False
+
+    async def _write(self, desk: DeskManifests, who: str) -> None:
+        """Make ``desk`` the next version. The file is written first: a version once given out is never given again."""
+        known = self._copy
+        changes = tuple(diff_policies(known.desk if known else None, desk))
+        highest = known.version if known else 0
+        if self._claimed <= highest + _BELIEVABLE_STEP:
+            highest = max(highest, self._claimed)
+        for version in range(highest + 1, highest + 1 + _TRIES):
+            entry = HistoryEntry(version, self._clock.utc_now(), who, changes)
+            copy = PolicyCopy(version, desk, ((known.history if known else ()) + (entry,))[-MOST_HISTORY:])
+            data = encode_copy(copy)
+            if self._disk is not None:
+                await self._disk.replace(self._file, data)
+                self._backup = data
+            self._copy = copy
+            try:
+                stored = await self._kv.set_if_higher(self.key, version, data)
+            except StoreUnavailable as error:
+                # In force here and safe on disk; the next refresh brings it to the store.
+                self._confirmed = None
+                self._problems = (*self._problems, f"the policy store does not answer ({error}): stale until it does")
+                return
+            if stored:
+                self._confirm()
+                return
+        self._confirmed = None
+        self._problems = (
+            *self._problems,
+            f"the store holds a version above {highest + _TRIES} that cannot be read: "
+            f"remove the key {self.key} once you know why",
+        )
+
+    def _confirm(self) -> None:
+        self._confirmed, self._fetched_at = self._clock.monotonic(), self._clock.utc_now()
+
+    async def _save_backup(self) -> None:
+        if self._disk is None or self._copy is None:
+            return
+        data = encode_copy(self._copy)
+        if data == self._backup:
+            return
+        try:
+            await self._disk.replace(self._file, data)
+            self._backup = data
+        except DiskError as error:
+            self._problems = (*self._problems, f"the backup {self._file} cannot be written: {error}")
+
+    async def _announce(self, before: PolicyCopy | None) -> PolicyInForce | None:
+        in_force = self.current()
+        changed = in_force is not None and (before is None or before.version != in_force.version)
+        if in_force is not None and changed and self._on_change is not None:
+            await self._on_change(in_force, tuple(diff_policies(before.desk if before else None, in_force.desk)))
+        return in_force

@@ -1,0 +1,47 @@
+"""How we talk to Redis or Valkey: options pinned, retries off, one shape of replies.
+
+The library's own retries would run a command twice when only its reply was lost; callers repeat what is safe to repeat.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis.asyncio as redis_async
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+LOST: tuple[type[Exception], ...] = (RedisError, OSError)
+"""What a command may raise: the server is away, did not answer in time, or refuses (out of memory, disk full, read-only)."""
+
+
+class RedisClient:
+    """A client whose commands take at most ``socket_timeout`` seconds and are never repeated behind our back.
+
+    Replies have one shape: RESP3, streams as ``{name: [(id, fields)]}``, bytes undecoded. Raises ValueError for a malformed URL.
+    """
+
+    def __init__(self, url: str, *, socket_timeout: float) -> None:
+        options: dict[str, Any] = {
+            "protocol": 3,
+            "legacy_responses": False,
+            "retry": Retry(NoBackoff(), 0),
+            "socket_timeout": socket_timeout,
+            "socket_connect_timeout": min(socket_timeout, 1.0),
+        }
+        if url.startswith("unix://"):
+            options.pop("socket_connect_timeout")
+        self._client: Any = redis_async.Redis.from_url(url, **options)
+
+    async def run(self, *command: str | int | bytes) -> Any:
+        """One command, words as in Redis' own documentation. Raises what is in LOST."""
+        return await self._client.execute_command(*command)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+
+def key_of(desk: str, *parts: str) -> str:
+    """A key of a desk. The braces keep all keys of a desk in one cluster slot, so that scripts may touch several."""
+    return ":".join((f"bw:{{{desk}}}", *parts))

@@ -1,0 +1,362 @@
+"""The producing half of the Redis bus: an outbox in memory, a spool on disk, and a sender that stores each event exactly once.
+
+An event gets its id (``epoch-sequence``) before it is sent and keeps it however often it is sent again. Events are held for
+some seconds after Redis took them, because a server with ``appendfsync everysec`` that is killed may lose its last
+two; whatever is missing after that is sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+from redis.exceptions import ResponseError
+
+from breakwater.domain.ids import DeskId
+from breakwater.runtime.bus import BusUnavailable
+from breakwater.runtime.clocks import InfraClock
+from breakwater.runtime.events import EVENT_NAMES, Event, Payload, decode_event, encode_event
+from breakwater.runtime.ports import Disk, DiskError
+from breakwater.runtime.redis_client import LOST, RedisClient, key_of
+from breakwater.runtime.redis_scripts import CLAIM, LEFTOVERS, PUBLISH, STATE
+from breakwater.runtime.spool import Entry, Spool
+
+log = structlog.get_logger(__name__)
+
+PERISHABLE = frozenset({"market.mark"})
+"""Not worth keeping while Redis is away: the next one says more."""
+
+_BATCH = 128
+_KEEP_SECONDS = 5.0
+"""How long an event is held after Redis took it."""
+_CAPACITY = 100_000
+"""Events that wait for Redis; beyond that publish refuses."""
+_IDLE_SECONDS = 1.0
+_MAX_LENGTH = 1_000_000
+_MAX_LENGTHS = {"market_data": 20_000}
+"""Streams are trimmed by length for now; trimming by what every group has handled comes later."""
+
+
+class ProducerFenced(BusUnavailable):
+    """Another process took over as this producer. This one must stop: nothing it publishes is taken any more."""
+
+
+class _Waiting:
+    """An entry on its way, and who waits for it."""
+
+    __slots__ = ("done", "entry", "spooled")
+
+    def __init__(self, entry: Entry, done: asyncio.Future[None] | None = None, *, spooled: bool = False) -> None:
+        self.entry = entry
+        self.done = done
+        self.spooled = spooled
+
+    def resolve(self, error: BusUnavailable | None = None) -> None:
+        if self.done is None or self.done.done():
+            return
+        if error is None:
+            self.done.set_result(None)
+        else:
+            self.done.set_exception(error)
+            self.done.exception()  # a caller that was cancelled will not fetch it
+
+
+class Publisher:
+    """``run`` and ``run_spool`` are its two tasks; ``report(None | error)`` is told whether the server answers."""
+
+    def __init__(
+        self,
+        client: RedisClient,
+        desk: DeskId,
+        producer: str,
+        infra: InfraClock,
+        disk: Disk | None,
+        report: Callable[[Exception | None], None],
+    ) -> None:
+        self._client = client
+        self._desk = desk
+        self._producer = producer
+        self._infra = infra
+        self._spool = Spool(disk) if disk is not None else None
+        self._report = report
+        self._keys = [key_of(desk, producer, "owner"), key_of(desk, producer)]
+        self._who = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+        self._max_length = _MAX_LENGTHS.get(producer, _MAX_LENGTH)
+        self.epoch = 0
+        self._sequence = 0
+        self._state_sequence = 0
+        self._claimed = False
+        self._up = False
+        self._fenced: ProducerFenced | None = None
+        self._waiting: collections.deque[_Waiting] = collections.deque()
+        self._kept: collections.deque[tuple[float, _Waiting]] = collections.deque()
+        self._confirmed = 0  # last sequence of this epoch known to be stored
+        self._leftovers: list[Entry] = []
+        self._spool_stored_at = 0.0
+        self._wake = asyncio.Event()
+        self._spool_wake = asyncio.Event()
+        self._spool_lock = asyncio.Lock()
+        self.ready = asyncio.Event()
+
+    async def restore(self) -> None:
+        """Take up what an earlier process left in the spool. Raises DiskError."""
+        if self._spool is not None:
+            self._leftovers = await self._spool.load()
+            if self._leftovers:
+                log.info("events left over from an earlier run", producer=self._producer, count=len(self._leftovers))
+        newest = max((entry.epoch for entry in self._leftovers), default=0)
+        # Seconds of wall time: above any epoch before, also when the server lost its counter.
+        self.epoch = max(newest + 1, int(self._infra.utc_now().timestamp()))
+
+    @property
+    def has_spool(self) -> bool:
+        return self._spool is not None
+
+    async def publish(self, payload: Payload, time: datetime) -> Event:
+        name = EVENT_NAMES[type(payload)]
+        if not self.epoch:
+            raise RuntimeError("start the bus before publishing")
+        if self._fenced is not None:
+            raise self._fenced
+        if name in PERISHABLE and not self._up:
+            raise BusUnavailable(f"{name} dropped: Redis is away, and the next one will say more")
+        if len(self._waiting) >= _CAPACITY:
+            raise BusUnavailable(f"{name} refused: {_CAPACITY} events already wait for Redis; bring it back")
+        self._sequence += 1
+        event = Event(self._desk, self._producer, self.epoch, self._sequence, time, name, payload)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(Entry(self.epoch, self._sequence, encode_event(event)), done)
+        self._waiting.append(waiting)
+        self._wake.set()
+        if not self._up:
+            self._park()
+        await asyncio.shield(done)
+        return event
+
+    async def set_state(self, payload: Payload, time: datetime) -> None:
+        name = EVENT_NAMES[type(payload)]
+        if self._fenced is not None:
+            raise self._fenced
+        if not self._up:
+            raise BusUnavailable(f"{name} not sent: Redis is away")
+        self._state_sequence += 1
+        event = Event(self._desk, self._producer, self.epoch, self._state_sequence, time, name, payload)
+        keys = [self._keys[0], *state_keys(self._desk, name)]
+        try:
+            answer = await STATE.run(self._client, keys, [self._who, self.epoch, self._producer, encode_event(event)])
+        except LOST as error:
+            raise BusUnavailable(f"{name} not sent: {error}") from error
+        if answer[0] != 0:
+            self._wake.set()  # the sender finds out why
+            raise BusUnavailable(f"{name} not sent: this producer's claim is being checked")
+
+    async def run(self) -> None:
+        """Store what waits, for ever. Raises ProducerFenced when another process took over."""
+        pause = 0.05
+        while True:
+            try:
+                await self._claim()
+                self._set_up()
+                while await self._send():
+                    pause = 0.05
+            except ProducerFenced as error:
+                self._fenced = error
+                self._up = False
+                for waiting in self._waiting:
+                    waiting.resolve(error)
+                raise
+            except LOST as error:
+                self._set_down(error)
+                await self._infra.sleep(pause)
+                pause = min(pause * 2, 1.0)
+
+    async def run_spool(self) -> None:
+        """While Redis is away, make durable on disk what waits. One sync for all that came meanwhile."""
+        assert self._spool is not None
+        while True:
+            await self._spool_wake.wait()
+            self._spool_wake.clear()
+            async with self._spool_lock:
+                fresh: list[_Waiting] = []
+                for waiting in reversed(self._waiting):
+                    if waiting.spooled:
+                        break
+                    fresh.append(waiting)
+                fresh.reverse()
+                if self._up or not fresh:
+                    continue
+                try:
+                    await self._spool.append([waiting.entry for waiting in fresh])
+                except DiskError as error:
+                    lost = BusUnavailable(f"Redis is away and the spool cannot be written: {error}")
+                    for waiting in fresh:
+                        waiting.resolve(lost)
+                    continue
+                for waiting in fresh:
+                    waiting.spooled = True
+                    waiting.resolve()
+
+    async def flush(self, patience: float) -> None:
+        """Wait until all that was published is stored or spooled; at most ``patience`` seconds."""
+        futures = [waiting.done for waiting in self._waiting if waiting.done is not None and not waiting.done.done()]
+        if futures:
+            await asyncio.wait(futures, timeout=patience)
+
+    def _set_up(self) -> None:
+        self._up = True
+        self._report(None)
+        self.ready.set()
+
+    def _set_down(self, error: Exception) -> None:
+        self._up = False
+        self._report(error)
+        self._park()
+
+    def _park(self) -> None:
+        """Redis is away: settle those who wait, on disk or with an error."""
+        if self._spool is not None:
+            self._spool_wake.set()
+            return
+        lost = BusUnavailable(
+            "Redis is away; the event is kept in memory and goes out when Redis is back. Do not publish it again"
+        )
+        for waiting in reversed(self._waiting):
+            if waiting.done is not None and waiting.done.done():
+                break
+            waiting.resolve(lost)
+
+    async def _claim(self) -> None:
+        """Own the stream, and put back in line whatever the server does not have."""
+        missing = await self._store_leftovers()
+        answer = await CLAIM.run(self._client, self._keys, [self._who, self.epoch, "0" if self._claimed else "1"])
+        if answer[0] == 0:
+            raise ProducerFenced(
+                f"another process is {self._producer} of desk {self._desk} now (epoch {answer[1]}, ours {self.epoch}); "
+                "this one stops. Run one of each component per desk"
+            )
+        first, self._claimed = not self._claimed, True
+        if missing or int(answer[1]) != self.epoch:
+            await self._number_again(int(answer[1]), missing, all_waiting=first)
+        if first:
+            log.info("producing", producer=self._producer, desk=self._desk, epoch=self.epoch)
+            return
+        last = (int(answer[2]), int(answer[3]))
+        again = [item for item in self._kept if item[1].entry.epoch == self.epoch and item[1].entry.id > last]
+        if again:
+            log.warning("the server lost events it had taken; sending them again", count=len(again))
+        for item in reversed(again):
+            self._kept.remove(item)
+            self._waiting.appendleft(item[1])
+        stored = last[1] if last[0] == self.epoch else 0
+        oldest = self._waiting[0].entry.sequence if self._waiting else self._sequence + 1
+        if oldest > stored + 1:
+            log.error("events lost for good by the server", after=stored, before=oldest, producer=self._producer)
+        self._confirmed = stored
+
+    async def _store_leftovers(self) -> list[Entry]:
+        """Store what earlier runs spooled under its own ids; returns what is not there and no longer can be."""
+        missing: list[Entry] = []
+        for start in range(0, len(self._leftovers), _BATCH):
+            batch = self._leftovers[start : start + _BATCH]
+            answer = await LEFTOVERS.run(self._client, self._keys[1:], _arguments(batch))
+            if answer[0]:
+                raise ResponseError(answer[0].decode())
+            missing += [batch[int(index)] for index in answer[1:]]
+        if self._leftovers:
+            self._spool_stored_at = self._infra.monotonic()
+        return missing
+
+    async def _number_again(self, epoch: int, missing: list[Entry], *, all_waiting: bool) -> None:
+        """Give entries that were never stored ids of the epoch we got; the spool is changed before any is sent.
+
+        With ``all_waiting`` (nothing of this run was sent yet) the missing ones go first, in the order they came in.
+        """
+        async with self._spool_lock:
+            gone = {entry.id for entry in missing}
+            self._leftovers = [entry for entry in self._leftovers if entry.id not in gone]
+            self.epoch = epoch
+            line = [_Waiting(entry, spooled=True) for entry in missing]
+            if all_waiting:
+                line += self._waiting
+                self._waiting.clear()
+                self._sequence = 0
+            for waiting in line:
+                self._sequence += 1
+                waiting.entry = _renumbered(waiting.entry, epoch, self._sequence)
+            self._waiting.extend(line)
+            if self._spool is None:
+                return
+            spooled = [waiting.entry for waiting in self._waiting if waiting.spooled]
+            try:
+                await self._spool.rewrite(self._leftovers + spooled)
+            except DiskError as error:
+                log.error("the spool cannot be rewritten; a crash now may publish some events twice", error=str(error))
+
+    async def _send(self) -> bool:
+        """Store one batch, or see after a while without any that all is well. False: claim again."""
+        if not self._waiting:
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(_IDLE_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass  # send nothing: that asks the server whether all is as we think
+        await self._tidy()
+        batch = [waiting for waiting, _ in zip(self._waiting, range(_BATCH), strict=False)]
+        header: list[str | int | bytes] = [self._who, self.epoch, self._confirmed, self._max_length]
+        answer = await PUBLISH.run(self._client, self._keys, header + _arguments([waiting.entry for waiting in batch]))
+        status, stored, error = int(answer[0]), int(answer[1]), answer[2]
+        if status != 0:
+            return False
+        now = self._infra.monotonic()
+        for _ in range(stored):
+            waiting = self._waiting.popleft()
+            self._confirmed = max(self._confirmed, waiting.entry.sequence)
+            self._kept.append((now, waiting))
+            if waiting.spooled:
+                self._spool_stored_at = now
+            waiting.resolve()
+        while self._kept and now - self._kept[0][0] > _KEEP_SECONDS:
+            self._kept.popleft()
+        if error:
+            raise ResponseError(error.decode())
+        return True
+
+    async def _tidy(self) -> None:
+        """Empty the spool once all of it is stored, and has been for long enough."""
+        if self._spool is None or not self._spool.count:
+            return
+        recent = self._infra.monotonic() - self._spool_stored_at <= _KEEP_SECONDS
+        if recent or any(waiting.spooled for waiting in self._waiting):
+            return
+        async with self._spool_lock:
+            try:
+                await self._spool.clear()
+            except DiskError as error:
+                log.warning(
+                    "the spool cannot be emptied; its events are sent again at the next start", error=str(error)
+                )
+                self._spool_stored_at = self._infra.monotonic()
+                return
+        self._leftovers = []
+
+
+def state_keys(desk: DeskId, name: str) -> list[str]:
+    """Stream of a state channel, and hash of its latest value by producer."""
+    return [key_of(desk, "state", name), key_of(desk, "state", name, "latest")]
+
+
+def _arguments(entries: list[Entry]) -> list[str | int | bytes]:
+    return [part for entry in entries for part in (f"{entry.epoch}-{entry.sequence}", entry.data)]
+
+
+def _renumbered(entry: Entry, epoch: int, sequence: int) -> Entry:
+    event = decode_event(entry.data)
+    changed = Event(event.desk, event.producer, epoch, sequence, event.time, event.type, event.payload)
+    return Entry(epoch, sequence, encode_event(changed))

@@ -1,0 +1,125 @@
+"""The scripts that run inside the server, where checking and writing are one step. Valid for Redis 6.2 and later and Valkey.
+
+A producer owns its stream by a claim: the hash ``...:owner`` holds the epoch and who has it. Entry ids are ``epoch-sequence``,
+so the server itself refuses what an older epoch sends, and answers a repeated entry with "equal or smaller".
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+from breakwater.runtime.redis_client import RedisClient
+
+
+class Script:
+    """A Lua script, sent once and then called by its digest. Raises what the client raises."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    async def run(self, client: RedisClient, keys: list[str], arguments: list[str | int | bytes]) -> Any:
+        try:
+            return await client.run("EVALSHA", self._digest, len(keys), *keys, *arguments)
+        except NoScriptError:
+            return await client.run("EVAL", self._text, len(keys), *keys, *arguments)
+
+
+_LAST_ID = """
+local function last_id(key)
+  if redis.call('EXISTS', key) == 0 then return 0, 0 end
+  local info = redis.call('XINFO', 'STREAM', key)
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then
+      local epoch, sequence = string.match(info[i + 1], '^(%d+)-(%d+)$')
+      return tonumber(epoch), tonumber(sequence)
+    end
+  end
+  return 0, 0
+end
+"""
+
+CLAIM = Script(
+    _LAST_ID
+    + """
+-- KEYS: owner hash, stream. ARGV: who, epoch wanted, '1' to take over or '0' to confirm a claim held before.
+-- Answers {1, epoch, last epoch, last sequence}, or {0, epoch of who has it now}.
+local held = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
+local holder = redis.call('HGET', KEYS[1], 'who')
+local epoch = tonumber(ARGV[2])
+local last_epoch, last_sequence = last_id(KEYS[2])
+if ARGV[3] == '1' then
+  epoch = math.max(epoch, held + 1, last_epoch + 1)
+elseif held > epoch or last_epoch > epoch or (held == epoch and holder ~= ARGV[1]) then
+  return {0, math.max(held, last_epoch)}
+end
+redis.call('HSET', KEYS[1], 'epoch', string.format('%d', epoch), 'who', ARGV[1])
+-- Move the stream's last id to the new epoch: from here on the server refuses whatever an older one sends.
+if last_epoch < epoch then
+  local id = string.format('%d-0', epoch)
+  if redis.call('EXISTS', KEYS[2]) == 1 then
+    redis.call('XSETID', KEYS[2], id)
+  else
+    redis.call('XADD', KEYS[2], id, 'e', '')
+    redis.call('XDEL', KEYS[2], id)
+  end
+end
+return {1, epoch, last_epoch, last_sequence}
+"""
+)
+
+PUBLISH = Script(
+    _LAST_ID
+    + """
+-- KEYS: owner hash, stream. ARGV: who, epoch, last sequence confirmed, maximal length, then id and data of each entry.
+-- Answers {status, entries stored, error}: 0 done, 1 fenced, 2 the server lost something: claim and send again.
+-- Stops at the first entry that fails: storing a later one would shut the door on it.
+local held = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
+local epoch = tonumber(ARGV[2])
+if held > epoch or (held == epoch and redis.call('HGET', KEYS[1], 'who') ~= ARGV[1]) then return {1, 0, ''} end
+local last_epoch, last_sequence = last_id(KEYS[2])
+if held < epoch or last_epoch < epoch or last_sequence < tonumber(ARGV[3]) then return {2, 0, ''} end
+if last_epoch > epoch then return {1, 0, ''} end
+local stored = 0
+for i = 5, #ARGV, 2 do
+  local answer = redis.pcall('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], ARGV[i], 'e', ARGV[i + 1])
+  if type(answer) == 'table' and answer.err and not string.find(answer.err, 'equal or smaller', 1, true) then
+    return {0, stored, answer.err}
+  end
+  stored = stored + 1
+end
+return {0, stored, ''}
+"""
+)
+
+LEFTOVERS = Script(
+    """
+-- KEYS: stream. ARGV: id and data of each entry that an earlier process may or may not have stored.
+-- Answers {error, index of each entry that is not there and can no longer be stored under its id}.
+local result = {''}
+for i = 1, #ARGV, 2 do
+  local answer = redis.pcall('XADD', KEYS[1], ARGV[i], 'e', ARGV[i + 1])
+  if type(answer) == 'table' and answer.err then
+    if not string.find(answer.err, 'equal or smaller', 1, true) then return {answer.err} end
+    if #redis.call('XRANGE', KEYS[1], ARGV[i], ARGV[i]) == 0 then table.insert(result, (i - 1) / 2) end
+  end
+end
+return result
+"""
+)
+
+STATE = Script(
+    """
+-- KEYS: owner hash, state stream, hash of latest values. ARGV: who, epoch, producer, data. Answers as PUBLISH does.
+local held = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
+local epoch = tonumber(ARGV[2])
+if held > epoch or (held == epoch and redis.call('HGET', KEYS[1], 'who') ~= ARGV[1]) then return {1, 0, ''} end
+if held < epoch then return {2, 0, ''} end
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', 100, '*', 'e', ARGV[4])
+redis.call('HSET', KEYS[3], ARGV[3], ARGV[4])
+return {0, 1, ''}
+"""
+)

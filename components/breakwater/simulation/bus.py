@@ -1,0 +1,308 @@
+"""The event bus in memory: same promises as on Redis Streams, delivered by wake-up instead of polling.
+
+A MemoryBroker is the server: it outlives the connections, so a component can be stopped and started again on it. Events
+are stored encoded, so what cannot travel fails here as it would there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import structlog
+
+from breakwater.domain.ids import DeskId
+from breakwater.runtime.bus import BusUnavailable, Handler
+from breakwater.runtime.clocks import InfraClock
+from breakwater.runtime.events import EVENT_NAMES, EVENT_TYPES, Event, Payload, decode_event, encode_event
+
+log = structlog.get_logger(__name__)
+
+FIRST_RETRY_S = 0.1
+LAST_RETRY_S = 5.0
+
+StreamKey = tuple[DeskId, str]
+"""Desk and producer."""
+
+_Wakers = dict["_Reader", None]
+
+
+@dataclass(frozen=True)
+class HandlerFailure:
+    """A handler raised on an event; the event was offered again."""
+
+    event_id: str
+    type: str
+    consumer: str
+    error: BaseException
+
+
+@dataclass
+class _Stream:
+    epoch: int = 0
+    events: list[tuple[str, bytes]] = field(default_factory=list)
+    """Type name and encoded event."""
+    wakers: _Wakers = field(default_factory=dict)
+
+
+@dataclass
+class _States:
+    values: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    """By type name and producer."""
+    wakers: _Wakers = field(default_factory=dict)
+
+
+class MemoryBroker:
+    """The server side: streams, cursors of consumer groups, last values."""
+
+    def __init__(self) -> None:
+        self._streams: dict[StreamKey, _Stream] = {}
+        self._cursors: dict[tuple[DeskId, str, str, str], int] = {}
+        self._owners: dict[tuple[DeskId, str, str, str], object] = {}
+        self._states: dict[DeskId, _States] = {}
+        self._up = True
+        self.failures: list[HandlerFailure] = []
+        """Everything handlers raised, in order: simulations assert on it."""
+
+    @property
+    def up(self) -> bool:
+        """False: unreachable; nothing is taken or delivered, nothing stored is lost."""
+        return self._up
+
+    @up.setter
+    def up(self, up: bool) -> None:
+        self._up = up
+        for stream in self._streams.values():
+            _wake(stream.wakers)
+        for states in self._states.values():
+            _wake(states.wakers)
+
+    def stream(self, desk: DeskId, producer: str) -> tuple[Event, ...]:
+        """All events a producer published, for checkers."""
+        return tuple(decode_event(data) for _, data in self._stream((desk, producer)).events)
+
+    def backlog(self, desk: DeskId, producer: str, group: str, consumer: str) -> int:
+        """Events of ``producer`` that ``group`` of component ``consumer`` has not handled yet, whatever their type."""
+        done = self._cursors.get((desk, producer, consumer, group), 0)
+        return len(self._stream((desk, producer)).events) - done
+
+    def _stream(self, key: StreamKey) -> _Stream:
+        return self._streams.setdefault(key, _Stream())
+
+    def _desk_states(self, desk: DeskId) -> _States:
+        return self._states.setdefault(desk, _States())
+
+
+def _wake(readers: _Wakers) -> None:
+    for reader in readers:
+        reader.wake.set()
+
+
+class MemoryBus:
+    """One component's connection to a MemoryBroker; implements ``runtime.bus.Bus``.
+
+    Each ``start`` is a new epoch of the producer's stream and fences earlier connections of the same producer.
+    """
+
+    def __init__(self, broker: MemoryBroker, desk: DeskId, producer: str, infra: InfraClock) -> None:
+        self.desk = desk
+        self.producer = producer
+        self._broker = broker
+        self._infra = infra
+        self._epoch = 0
+        self._sequence = 0
+        self._subscriptions: list[_Subscription] = []
+        self._watches: list[_Watch] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def publish(self, payload: Payload, *, time: datetime) -> Event:
+        stream = self._open_stream()
+        self._sequence += 1
+        event = self._event(payload, time)
+        stream.events.append((event.type, encode_event(event)))
+        _wake(stream.wakers)
+        await asyncio.sleep(0)
+        return event
+
+    async def set_state(self, payload: Payload, *, time: datetime) -> None:
+        self._open_stream()
+        event = self._event(payload, time)
+        states = self._broker._desk_states(self.desk)
+        states.values[event.type, self.producer] = encode_event(event)
+        _wake(states.wakers)
+        await asyncio.sleep(0)
+
+    def subscribe(
+        self,
+        handler: Handler,
+        *,
+        producers: Collection[str],
+        types: Collection[type[Payload]],
+        group: str | None,
+    ) -> None:
+        self._must_not_run("subscribe")
+        names = _names(types)
+        self._subscriptions += [
+            _Subscription(self._broker, self.desk, producer, self.producer, group, names, handler, self._infra)
+            for producer in dict.fromkeys(producers)
+        ]
+
+    def watch_state(self, handler: Handler, *, types: Collection[type[Payload]]) -> None:
+        self._must_not_run("watch_state")
+        self._watches.append(_Watch(self._broker, self.desk, self.producer, _names(types), handler))
+
+    async def start(self) -> None:
+        self._must_not_run("start")
+        stream = self._broker._stream((self.desk, self.producer))
+        stream.epoch += 1
+        self._epoch, self._sequence = stream.epoch, 0
+        loop = asyncio.get_running_loop()
+        for reader in (*self._subscriptions, *self._watches):
+            reader.begin()
+            self._tasks.append(loop.create_task(reader.run(), name=f"bus.{reader.name}"))
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    @property
+    def connected(self) -> bool:
+        return self._broker.up
+
+    def _open_stream(self) -> _Stream:
+        if self._epoch == 0:
+            raise RuntimeError(f"bus of {self.producer}: start it before publishing")
+        if not self._broker.up:
+            raise BusUnavailable("the bus does not answer")
+        stream = self._broker._stream((self.desk, self.producer))
+        if stream.epoch != self._epoch:
+            raise BusUnavailable(f"{self.producer} epoch {self._epoch} is fenced: epoch {stream.epoch} has taken over")
+        return stream
+
+    def _event(self, payload: Payload, time: datetime) -> Event:
+        name = EVENT_NAMES[type(payload)]
+        return Event(self.desk, self.producer, self._epoch, self._sequence, time, name, payload)
+
+    def _must_not_run(self, what: str) -> None:
+        if self._tasks:
+            raise RuntimeError(f"bus of {self.producer}: {what} comes after start")
+
+
+class _Reader:
+    """Common to both kinds of delivery: sleeps until woken, one event at a time."""
+
+    def __init__(self, broker: MemoryBroker, name: str, wakers: _Wakers) -> None:
+        self.name = name
+        self.wake = asyncio.Event()
+        self._broker = broker
+        self._wakers = wakers
+
+    def begin(self) -> None:
+        """Take the starting position, before the first event can arrive."""
+
+    async def run(self) -> None:
+        self._wakers[self] = None
+        try:
+            while True:
+                self.wake.clear()
+                await self._drain()
+                await self.wake.wait()
+        finally:
+            self._wakers.pop(self, None)
+
+    async def _drain(self) -> None:
+        raise NotImplementedError
+
+    async def _offer(self, handler: Handler, event: Event) -> bool:
+        """Whether the handler took it."""
+        try:
+            await handler(event)
+        except Exception as error:  # noqa: BLE001  a handler's failure is recorded and retried, never passed on
+            self._broker.failures.append(HandlerFailure(event.id, event.type, self.name, error))
+            log.warning("event handler failed", consumer=self.name, event_id=event.id, error=repr(error))
+            return False
+        return True
+
+
+class _Subscription(_Reader):
+    """One producer's stream to one handler, in order."""
+
+    def __init__(
+        self,
+        broker: MemoryBroker,
+        desk: DeskId,
+        producer: str,
+        consumer: str,
+        group: str | None,
+        names: frozenset[str],
+        handler: Handler,
+        infra: InfraClock,
+    ) -> None:
+        self._stream = broker._stream((desk, producer))
+        super().__init__(broker, f"{consumer}.{group or 'live'}<{producer}", self._stream.wakers)
+        self._key = (desk, producer, consumer, group) if group is not None else None
+        self._names = names
+        self._handler = handler
+        self._infra = infra
+        self._next = 0
+
+    def begin(self) -> None:
+        if self._key is None:
+            self._next = len(self._stream.events)
+            return
+        self._next = self._broker._cursors.setdefault(self._key, 0)
+        self._broker._owners[self._key] = self  # an earlier reader of this group has lost it
+
+    async def _drain(self) -> None:
+        retry_s = FIRST_RETRY_S
+        while self._broker.up and self._mine() and self._next < len(self._stream.events):
+            name, data = self._stream.events[self._next]
+            if name in self._names and not await self._offer(self._handler, decode_event(data)):
+                await self._infra.sleep(retry_s)
+                retry_s = min(LAST_RETRY_S, retry_s * 2)
+                continue
+            retry_s = FIRST_RETRY_S
+            self._next += 1
+            if self._key is not None and self._mine():
+                self._broker._cursors[self._key] = self._next
+
+    def _mine(self) -> bool:
+        return self._key is None or self._broker._owners.get(self._key) is self
+
+
+class _Watch(_Reader):
+    """Last values to one handler: each producer's newest, in the order they were first set."""
+
+    def __init__(
+        self, broker: MemoryBroker, desk: DeskId, consumer: str, names: frozenset[str], handler: Handler
+    ) -> None:
+        states = broker._desk_states(desk)
+        super().__init__(broker, f"{consumer}.state:{','.join(sorted(names))}", states.wakers)
+        self._states = states.values
+        self._names = names
+        self._handler = handler
+        self._seen: dict[tuple[str, str], bytes] = {}
+
+    async def _drain(self) -> None:
+        changed = True
+        while changed and self._broker.up:
+            changed = False
+            for key in [key for key in self._states if key[0] in self._names]:
+                data = self._states[key]
+                if self._seen.get(key) is data:
+                    continue
+                changed = True
+                self._seen[key] = data
+                await self._offer(self._handler, decode_event(data))
+
+
+def _names(types: Collection[type[Payload]]) -> frozenset[str]:
+    kinds = tuple(types)
+    names = frozenset(name for name, kind in EVENT_TYPES.items() if issubclass(kind, kinds))
+    if not names:
+        raise ValueError(f"no event type among {kinds}")
+    return names
