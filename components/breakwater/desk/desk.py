@@ -15,6 +15,7 @@ from breakwater.ai_engine.service import AiEngine
 from breakwater.ai_engine.source import SignalSource
 from breakwater.desk.ports import DeskPorts
 from breakwater.emergency_stop.service import EmergencyStopService
+from breakwater.execution.gate_watch import GateClosed
 from breakwater.execution.service import ExecutionService
 from breakwater.health_monitor.service import HealthMonitor
 from breakwater.market_data.service import MarketData
@@ -38,11 +39,17 @@ POLICY_PRODUCER = "policy"
 class Desk:
     """One desk: its policy store and components, on the ports it is given.
 
-    ``sources`` are the signal sources to host; ``end_signals_at_first_trip`` silences them for good once the stop tripped.
+    ``sources`` are the signal sources to host; ``end_signals_at_first_trip`` silences them for good once the stop tripped;
+    ``on_gate_closed`` hears each time execution's gate goes to REDUCE_ONLY.
     """
 
     def __init__(
-        self, ports: DeskPorts, sources: Sequence[SignalSource], *, end_signals_at_first_trip: bool = False
+        self,
+        ports: DeskPorts,
+        sources: Sequence[SignalSource],
+        *,
+        end_signals_at_first_trip: bool = False,
+        on_gate_closed: GateClosed | None = None,
     ) -> None:
         self.ports = ports
         self.policy = PolicyStore(
@@ -55,14 +62,18 @@ class Desk:
         )
         self.instruments = InstrumentBook()
         self._buses: dict[str, Bus] = {POLICY_PRODUCER: ports.bus(POLICY_PRODUCER)}
-        self._clients = [ports.client(None), ports.client(ports.credentials)]
-        public, trading = self._clients
-        self.market_data = MarketData(self.context(MarketData.name), public, self.instruments)
+        self._public = ports.client(None)
+        self.market_data = MarketData(self.context(MarketData.name), self._public, self.instruments)
         self.portfolio = PortfolioService(self.context(PortfolioService.name))
         self.emergency_stop = EmergencyStopService(self.context(EmergencyStopService.name))
         self.risk_manager = RiskManager(self.context(RiskManager.name), self.instruments)
         self.ai_engine = AiEngine(self.context(AiEngine.name), sources, end_at_first_trip=end_signals_at_first_trip)
-        self.execution = ExecutionService(self.context(ExecutionService.name), trading, self.instruments)
+        self.execution = ExecutionService(
+            self.context(ExecutionService.name),
+            lambda: ports.client(ports.credentials),
+            self.instruments,
+            gate_closed_listener=on_gate_closed,
+        )
         self.health_monitor = HealthMonitor(self.context(HealthMonitor.name))
         self.components: list[Service] = [
             self.portfolio,
@@ -111,16 +122,15 @@ class Desk:
     async def run(self) -> None:
         """Keep the policy fresh and wait until a component fails; raises what made it fail."""
         fresh = asyncio.ensure_future(self.policy.keep_fresh())
-        failures = [component.failed for component in self.components]
+        failing = {asyncio.ensure_future(_failure(component)): component for component in self.components}
         try:
-            await asyncio.wait([fresh, *failures], return_when=asyncio.FIRST_COMPLETED)
-            for component, failure in zip(self.components, failures, strict=True):
-                if failure.done():
-                    raise RuntimeError(f"{component.name} failed: {failure.result()!r}") from failure.result()
-            fresh.result()
+            done, _ = await asyncio.wait([fresh, *failing], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
-            fresh.cancel()
-            await asyncio.gather(fresh, return_exceptions=True)
+            for task in (fresh, *failing):
+                task.cancel()
+            await asyncio.gather(fresh, *failing, return_exceptions=True)
 
     async def stop(self) -> None:
         """Stop in the reverse order of starting; what each holds is durable afterwards."""
@@ -128,8 +138,13 @@ class Desk:
             await self._started.pop().stop()
         for bus in self._buses.values():
             await bus.stop()
-        for client in self._clients:
-            await client.close()
+        await self._public.close()
+
+    @property
+    def open_positions(self) -> int | None:
+        """How many positions are open; None while that is not known."""
+        snapshot = self.portfolio.snapshot
+        return len(snapshot.positions) if snapshot is not None else None
 
     def _beat(self, component: Service) -> None:
         bus = self._buses[component.name]
@@ -146,3 +161,8 @@ class Desk:
             ),
             time=self.ports.clocks.market.now(),
         )
+
+
+async def _failure(component: Service) -> None:
+    error = await asyncio.shield(component.failed)
+    raise RuntimeError(f"{component.name} failed: {error!r}") from error

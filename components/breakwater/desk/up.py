@@ -22,6 +22,7 @@ from breakwater.dashboard.service import DashboardService
 from breakwater.dashboard.view import DeskFacts
 from breakwater.desk.desk import Desk
 from breakwater.desk.market import ChosenMarket, MarketRecord, choose_market
+from breakwater.desk.metrics_feed import MetricsFeed
 from breakwater.desk.observer import Observer
 from breakwater.desk.policy_api import policy_router
 from breakwater.desk.ports import DeskPorts
@@ -206,12 +207,12 @@ def _app(desk: Desk, page: DashboardService, ports: DeskPorts, token: str) -> Fa
         health_router(desk.health_monitor),
         policy_router(
             desk.policy,
-            stop_state=lambda: desk.emergency_stop.view.state,
+            stop_state=lambda: desk.emergency_stop.view().state,
             open_positions=lambda: desk.open_positions,
         ),
     ]
     metrics = Metrics(desk=ports.desk, component="desk", version=_version())
-    desk.watch(metrics)
+    desk.add(MetricsFeed(desk.context("metrics"), metrics))
     return component_app(desk.components, metrics, ports.clocks.infra, routers=routers, token=token)
 
 

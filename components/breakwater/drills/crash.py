@@ -20,9 +20,10 @@ from breakwater.desk.desk import Desk
 from breakwater.desk.observer import Observer
 from breakwater.desk.ports import PAPER_CREDENTIALS, DeskPorts
 from breakwater.desk.sources import DeskInputError, desk_manifests, restricted_to, signal_source
-from breakwater.domain.gate import GateState
 from breakwater.domain.ids import DeskId, RequestId
+from breakwater.domain.limits import EffectiveLimits
 from breakwater.domain.money import to_cents
+from breakwater.domain.refusals import Refusal
 from breakwater.domain.signals import DataKind
 from breakwater.domain.snapshot import Snapshot
 from breakwater.domain.stop_state import RequestOutcome, StopRequest, StopRequestKind
@@ -104,28 +105,26 @@ def _manifests(options: CrashOptions, market: Market) -> DeskManifests:
 
 
 class _GateWatch:
-    """When the gate closed, on the wall, and which tick the venue had emitted when."""
+    """When the gate closed, on the wall, and which snapshot was the first over a limit."""
 
     def __init__(self) -> None:
         self._closed: list[float] = []
-        self._open = False
-        self._breach: tuple[datetime, bool] | None = None
+        self._breach: datetime | None = None
 
-    def gate(self, state: GateState) -> None:
-        if state is GateState.REDUCE_ONLY and self._open:
-            self._closed.append(time.perf_counter())
-        self._open = state is GateState.OPEN
+    def gate_closed(self, tick: datetime | None, why: Refusal) -> None:
+        self._closed.append(time.perf_counter())
 
-    def snapshot(self, snapshot: Snapshot, limit_pct: Decimal, open_loss_limit_pct: Decimal) -> None:
-        over = snapshot.daily_drawdown_pct >= limit_pct or snapshot.open_loss_pct >= open_loss_limit_pct
+    def snapshot(self, snapshot: Snapshot, limits: EffectiveLimits) -> None:
+        over = (
+            snapshot.daily_drawdown_pct >= limits.max_daily_drawdown_pct.value
+            or snapshot.open_loss_pct >= limits.max_open_loss_pct.value
+        )
         if over and self._breach is None:
-            self._breach = (snapshot.time, self._open)
+            self._breach = snapshot.time
 
     def milliseconds(self, emitted: dict[int, float]) -> float | None:
         """From the breaching tick to the gate closing; 0 when it was closed already; None when there was no breach."""
-        if self._breach is None:
-            return None
-        tick = emitted.get(to_ms(self._breach[0]))
+        tick = emitted.get(to_ms(self._breach)) if self._breach else None
         if tick is None:
             return None
         closed = next((moment for moment in self._closed if moment >= tick), None)
@@ -141,7 +140,7 @@ class _Drill:
         self._clocks: Clocks = ports.clocks
         self._desk = Desk(ports, [signal_source(options.signals, ports.clocks.infra)], end_signals_at_first_trip=True)
         self._watch = _GateWatch()
-        self._desk.execution.gate_closed_listener = self._watch.gate
+        self._desk.execution.on_gate_closed = self._watch.gate_closed
         self._observer = Observer(ports.bus("drill"), on_snapshot=self._snapshot)
         self._reset = ResetReport()
 
@@ -171,8 +170,7 @@ class _Drill:
     def _snapshot(self, snapshot: Snapshot) -> None:
         policy = self._desk.policy.current()
         if policy is not None:
-            limits = policy.limits
-            self._watch.snapshot(snapshot, limits.max_daily_drawdown_pct.value, limits.max_open_loss_pct.value)
+            self._watch.snapshot(snapshot, policy.limits)
 
     # ------------------------------------------------------------------------------------------ the person
 

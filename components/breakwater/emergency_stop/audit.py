@@ -38,6 +38,11 @@ class AuditReport(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
+def is_for_record(fact: Fact) -> bool:
+    """Whether ``fact`` belongs into the audit; the others are only logged."""
+    return not (isinstance(fact, Noted) and fact.kind in _LOG_ONLY)
+
+
 def audit_record(fact: Fact) -> dict[str, Any] | None:
     """Who, when, why and the measured values, as plain JSON; None for what is only logged."""
     match fact:
@@ -57,7 +62,7 @@ def audit_record(fact: Fact) -> dict[str, Any] | None:
             values = {"equity": str(fact.equity), "epoch": str(fact.epoch)}
             return _record("baseline", fact.time.isoformat(), fact.who, "new baseline", "asked for by a reset", values)
         case Noted():
-            if fact.kind in _LOG_ONLY:
+            if not is_for_record(fact):
                 return None
             return _record("note", fact.time.isoformat(), "emergency_stop", fact.kind, fact.text, dict(fact.numbers))
 

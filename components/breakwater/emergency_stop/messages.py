@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import structlog
+
 from breakwater.domain.stop_facts import Answered, Fact, Noted, Rebased, Transition
 from breakwater.domain.stop_memory import Latched
 from breakwater.domain.stop_state import StopState, StopView, Trigger
@@ -14,6 +18,8 @@ from breakwater.runtime.events import (
     StopTransition,
     StopTripped,
 )
+
+log = structlog.get_logger(__name__)
 
 _TRANSITIONS: dict[StopState, type[StopTransition]] = {
     StopState.TRIPPED: StopTripped,
@@ -39,8 +45,13 @@ def payload_of(fact: Fact) -> Payload | None:
             return None
 
 
-def log_fields(fact: Fact) -> dict[str, object]:
-    """What a log line says of ``fact``."""
+def log_facts(facts: Iterable[Fact]) -> None:
+    """One log line each."""
+    for fact in facts:
+        log.info("emergency stop", **_log_fields(fact))
+
+
+def _log_fields(fact: Fact) -> dict[str, object]:
     match fact:
         case Transition():
             change = f"{fact.previous.value} -> {fact.state.value}"

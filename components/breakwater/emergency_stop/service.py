@@ -24,9 +24,11 @@ from breakwater.domain.stop_reset import Missing, missing_for_reset
 from breakwater.domain.stop_rules import StopRules, stop_rules
 from breakwater.domain.stop_state import RequestOutcome, StopRequest, StopState, StopView
 from breakwater.domain.stop_view import next_deadline, reduce_only_reason, stop_view
+from breakwater.emergency_stop.audit import is_for_record
 from breakwater.emergency_stop.latch import Finding, LatchContent, LatchReading
-from breakwater.emergency_stop.messages import from_copy, log_fields, payload_of
+from breakwater.emergency_stop.messages import from_copy, log_facts, payload_of
 from breakwater.emergency_stop.recorder import Recorder
+from breakwater.emergency_stop.waiting import either
 from breakwater.runtime.bus import BusUnavailable
 from breakwater.runtime.context import ComponentContext
 from breakwater.runtime.events import (
@@ -242,16 +244,19 @@ class EmergencyStopService(Service):
         before, self._rules = self._rules, rules
         try:
             await self._commit(machine.on_rules(self._memory, before, rules, self._clocks.market.now()))
-        except DiskError:
-            self._rules = before
-            raise
+        except DiskError as error:
+            # Judging goes on under the rules before; the next input tries again.
+            self._rules, self._disk_trouble = before, str(error)
+            log.error("a change of the spec cannot be made durable: the old one holds", error=str(error))
         self._deadline_moved.set()
 
     async def _commit(self, step: Step) -> None:
         """Memory, then latch, then announce. Raises DiskError with nothing changed, except that a trip is never held up by a disk."""
         before, after = self._memory.latched, step.memory.latched
-        if not step.facts and _durable(before) == _durable(after):
+        for_record = [fact for fact in step.facts if is_for_record(fact)]
+        if not for_record and _durable(before) == _durable(after):
             self._memory = self._visible = step.memory
+            log_facts(step.facts)
             self._announce_if_changed()
             return
         tripping = after.state is StopState.TRIPPED and after.epoch > before.epoch
@@ -259,7 +264,7 @@ class EmergencyStopService(Service):
         if not (before.stopped and not after.stopped):
             self._memory = step.memory  # a re-arm alone waits for the disk
         try:
-            self._unaudited.extend(step.facts)
+            self._unaudited.extend(for_record)
             facts = [fact for fact in step.facts if payload_of(fact) is not None]
             self._unfinished = await self._recorder.latch(after, self._unaudited, [*self._outbox, *facts])
             self._unaudited.clear()
@@ -267,13 +272,12 @@ class EmergencyStopService(Service):
         except DiskError as error:
             if not tripping:
                 self._memory = old
-                del self._unaudited[len(self._unaudited) - len(step.facts) :]
+                del self._unaudited[len(self._unaudited) - len(for_record) :]
                 raise
             self._disk_trouble = str(error)
             log.critical("tripped, but the latch cannot be written", error=str(error))
         self._memory = self._visible = step.memory
-        for fact in step.facts:
-            log.info("emergency stop", **log_fields(fact))
+        log_facts(step.facts)
         self._outbox.extend(facts)
         self._wake.set()
         self._deadline_moved.set()
@@ -311,7 +315,7 @@ class EmergencyStopService(Service):
             await self._send_facts()
             await self._mend()
             if not self._wake.is_set():
-                await self._either(self._wake, self._clocks.infra.sleep(BROADCAST_SECONDS))
+                await either(self._wake, self._clocks.infra.sleep(BROADCAST_SECONDS))
 
     async def _settle(self) -> None:
         """Choose among the copies: the highest epoch wins, on a tie the stricter; none readable: closed."""
@@ -380,20 +384,9 @@ class EmergencyStopService(Service):
                 await self._deadline_moved.wait()
                 continue
             # A hair later than the deadline: "older than" has become true then.
-            await self._either(self._deadline_moved, self._clocks.market.sleep_until(deadline + _HAIR))
+            await either(self._deadline_moved, self._clocks.market.sleep_until(deadline + _HAIR))
             await self._take(machine.on_time)
             self._announce_if_changed()
-
-    async def _either(self, event: asyncio.Event, sleep: Awaitable[None]) -> None:
-        waits = {asyncio.ensure_future(event.wait()), asyncio.ensure_future(sleep)}
-        try:
-            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in waits:
-                task.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
 
 
 def _durable(latched: Latched) -> Latched:

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from breakwater.domain.ids import Symbol
 from breakwater.domain.money import ZERO
+from breakwater.exchange.errors import Attempt
 from breakwater.exchange.messages import AccountReport, AlgoOrderReport, OrderReport, PositionReport
 from breakwater.execution.venue_calls import VenueCalls
 
@@ -32,25 +34,22 @@ class AccountReading:
 async def read_account(calls: VenueCalls, symbols: Iterable[Symbol] | None) -> AccountReading | str:
     """Read everything; a sentence when a part could not be had. ``symbols`` None asks for orders of all symbols (dearer)."""
     wanted: list[Symbol | None] = [None] if symbols is None else list(symbols)
-    account, positions, *orders = await asyncio.gather(
+    account, positions, orders, algo_orders = await asyncio.gather(
         calls.account(),
         calls.positions(),
-        *(calls.open_orders(symbol) for symbol in wanted),
-        *(calls.open_algo_orders(symbol) for symbol in wanted),
+        asyncio.gather(*(calls.open_orders(symbol) for symbol in wanted)),
+        asyncio.gather(*(calls.open_algo_orders(symbol) for symbol in wanted)),
     )
-    for name, part in (("account", account), ("positions", positions), *(("open orders", o) for o in orders)):
+    parts: list[tuple[str, Attempt[Any]]] = [("account", account), ("positions", positions)]
+    parts += [("open orders", part) for part in orders]
+    parts += [("open conditional orders", part) for part in algo_orders]
+    for name, part in parts:
         if part.value is None:
             return f"{name} could not be read: {part.outcome} {part.message}".rstrip()
     assert account.value is not None
     assert positions.value is not None
-    plain: list[OrderReport] = []
-    algos: list[AlgoOrderReport] = []
-    for part in orders:
-        for order in part.value or ():
-            if isinstance(order, OrderReport):
-                plain.append(order)
-            else:
-                algos.append(order)
+    plain = [order for page in orders for order in page.value or ()]
+    algos = [order for page in algo_orders for order in page.value or ()]
     held = [p for p in positions.value if p.quantity != ZERO]
     sides = {p.position_side for p in held} | {o.position_side for o in plain} | {a.position_side for a in algos}
     return AccountReading(

@@ -10,6 +10,7 @@ from breakwater.domain.ids import ClientOrderId, DeskId, ProposalId, Symbol, Tra
 from breakwater.domain.money import ZERO
 from breakwater.domain.orders import OrderRole, Proposal, Protection
 from breakwater.domain.snapshot import Snapshot
+from breakwater.exchange.messages import TradeReport
 from breakwater.execution.client_ids import client_order_id, desk_prefix, root_id
 from breakwater.execution.journal import (
     AnyRecord,
@@ -24,7 +25,6 @@ from breakwater.execution.journal import (
 )
 from breakwater.execution.orders import OrderState, TrackedOrder
 from breakwater.execution.stop_lease import StopLeaseBook
-from breakwater.exchange.messages import TradeReport
 from breakwater.runtime.clocks import Clocks
 
 RECONCILE_GOOD_FOR_S = 20.0
@@ -98,7 +98,7 @@ class Books:
         """Like ``live``, without those that have ended at the venue."""
         return [order for order in self.live(symbol, *roles) if not order.state.terminal]
 
-    def forget_settled(self, keep: int = 500) -> None:
+    def forget_settled(self, keep: int = 40) -> None:
         """Drop the oldest orders that are over, so that a long-lived process does not grow."""
         settled = [order.client_id for order in self.orders.values() if order.settled]
         for client_id in settled[: max(0, len(settled) - keep)]:
@@ -154,9 +154,7 @@ class Books:
             self.plans[symbol] = order.proposal.protection
             self.leverage[symbol] = order.proposal.leverage or 1
         if not order.algo:
-            order.move(
-                OrderState.FILLED if order.booked >= order.proposal.quantity else OrderState.PARTIALLY_FILLED
-            )
+            order.move(OrderState.FILLED if order.booked >= order.proposal.quantity else OrderState.PARTIALLY_FILLED)
 
     def _advance_trade(self, symbol: Symbol, trade_id: TradeId) -> None:
         known = self.last_trade.get(symbol)

@@ -69,7 +69,8 @@ class Entries:
         """Returns once the proposal is refused, or durable in the journal and on its way."""
         if proposal.role is not OrderRole.ENTRY:
             self._refuse(
-                proposal, Refusal(RefusalCode.ORDER_TYPE, f"execution places {proposal.role} orders by itself: propose entries")
+                proposal,
+                Refusal(RefusalCode.ORDER_TYPE, f"execution places {proposal.role} orders by itself: propose entries"),
             )
             return
         begun = await self._sender.begin(proposal)
@@ -188,7 +189,5 @@ class Entries:
                 order.take_plain(found.value)
             elif absent(found):
                 order.move(OrderState.CANCELED)
-        await self._journal.append_or_log(
-            records.Outcome(order.client_id, order.state, order.executed, order.venue_id)
-        )
+        await self._journal.append_or_log(records.Outcome(order.client_id, order.state, order.executed, order.venue_id))
         return order.state.terminal

@@ -34,9 +34,7 @@ class FactFinder:
         before_damage = books.entries_allowed_from is not None and proposal.created_at < books.entries_allowed_from
         executed = proposal.role is OrderRole.ENTRY and fresh_command and (root in books.executed or before_damage)
         own = client_order_id(books.desk, proposal.proposal_id, proposal.role)
-        return self._read(
-            proposal.symbol, own=own, executed=executed, repeated=self._repeated(proposal, fresh_command)
-        )
+        return self._read(proposal.symbol, own=own, executed=executed, repeated=self._repeated(proposal, fresh_command))
 
     def for_desk(self) -> GateFacts:
         """Facts about the desk alone, for the gate's state."""

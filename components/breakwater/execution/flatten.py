@@ -6,7 +6,7 @@ Every round starts from what the venue reports, so it may be interrupted anywher
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import structlog
@@ -85,6 +85,8 @@ class Flattener:
         """Flatten, unless exactly that was confirmed already."""
         if cause.trip_id is not None and self._confirmed == (cause.trip_id, cause.epoch):
             return
+        if self._cause is not None and self._cause.close_positions and not cause.close_positions:
+            cause = replace(cause, close_positions=True)  # what is being closed is not left half-way
         if self._cause == cause:
             return
         log.warning("flattening", reason=cause.reason, trip_id=cause.trip_id, close_positions=cause.close_positions)
@@ -100,10 +102,11 @@ class Flattener:
     def again(self) -> None:
         """The account shows a position although the desk was confirmed flat for a trip that still stands."""
         view = self._books.stop.view
-        if self._cause is None and self._confirmed is not None and view is not None:
-            if view.state is StopState.TRIPPED and view.trip is not None and view.trip.close_positions:
-                self._confirmed = None
-                self.take_view(view)
+        if self._cause is not None or self._confirmed is None or view is None:
+            return
+        if view.state is StopState.TRIPPED and view.trip is not None and view.trip.close_positions:
+            self._confirmed = None
+            self.take_view(view)
 
     async def run(self) -> None:
         """Work off causes until cancelled."""
@@ -111,7 +114,11 @@ class Flattener:
             await self._wake.wait()
             self._wake.clear()
             while (cause := self._cause) is not None:
-                reading = await self._flatten(cause)
+                page = asyncio.ensure_future(self._page_later(cause))
+                try:
+                    reading = await self._flatten(cause)
+                finally:
+                    page.cancel()
                 if self._cause is cause:  # otherwise a newer cause asks for more
                     self._finish(cause, reading)
                     self._cause = None
@@ -119,7 +126,6 @@ class Flattener:
 
     async def _flatten(self, cause: Cause) -> AccountReading:
         started = self._clocks.infra.monotonic()
-        paged = False
         chase = 0
         while True:
             await self._cancel_entries()
@@ -138,20 +144,21 @@ class Flattener:
             if elapsed >= REQUOTE_S and cause.close_positions:
                 chase = int(elapsed / REQUOTE_S)
                 self.requotes += 1
-            if elapsed >= PAGE_S and not paged:
-                paged = True
-                self.pages += 1
-                log.error(
-                    "page",
-                    why="the desk is not flat 15 s after it was told to be",
-                    reason=cause.reason,
-                    positions={str(s): str(q) for s, q in self._books.open_positions().items()},
-                    account=self._reconciler.problem,
-                )
             self._protection.wake_all()
             if self._cause is not cause and self._cause is not None and reading is not None:
                 return reading
             await self._clocks.infra.sleep(ROUND_S if elapsed < PAGE_S else 1.0)
+
+    async def _page_later(self, cause: Cause) -> None:
+        await self._clocks.infra.sleep(PAGE_S)
+        self.pages += 1
+        log.error(
+            "page",
+            why="the desk is not flat 15 s after it was told to be",
+            reason=cause.reason,
+            positions={str(s): str(q) for s, q in self._books.open_positions().items()},
+            account=self._reconciler.problem,
+        )
 
     async def _cancel_entries(self) -> None:
         """By id, each: those that rest. Those on the wire end by themselves or are cancelled in the next round."""

@@ -29,7 +29,7 @@ class GateWatch:
         self.state = GateState.REDUCE_ONLY
         self.why: Refusal | None = None
         self.on_closed: Callable[[], None] = lambda: None
-        self.gate_closed_listener: GateClosed | None = None
+        self.closed_listener: GateClosed | None = None
         """Told the market time of the last tick when the gate goes from OPEN to REDUCE_ONLY."""
         self.closings = 0
 
@@ -41,8 +41,8 @@ class GateWatch:
             log.info("gate", state=state, code=why.code if why else None, text=why.text if why else "")
         if before is GateState.OPEN and why is not None:
             self.closings += 1
-            if self.gate_closed_listener is not None:
-                self.gate_closed_listener(self._books.last_tick, why)
+            if self.closed_listener is not None:
+                self.closed_listener(self._books.last_tick, why)
             self.on_closed()
         return state
 

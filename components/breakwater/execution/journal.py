@@ -129,6 +129,10 @@ class ExecutionJournal:
             return False
         return True
 
+    async def flush(self) -> None:
+        """Wait until everything under way is durable."""
+        await self._journal.journal.flush()
+
     async def compact(self, records: list[AnyRecord]) -> None:
         """Replace everything by ``records``. Raises DiskError."""
         await self._journal.rewrite(records)

@@ -137,10 +137,10 @@ class ProtectionKeeper:
         overdue_at = None
         if partly < abs(position):
             overdue_at = self._uncovered_since.setdefault(symbol, now) + DEADLINE_S
-        if any(s.state is OrderState.FILLED and s.booked == ZERO for s in self._stops_of(symbol)):
-            # Triggered, and its fills may be late.
-            if await self._fills.pull(symbol):
-                return True
+        # A stop that triggered, and whose fills may be late.
+        triggered = any(s.state is OrderState.FILLED and s.booked == ZERO for s in self._stops_of(symbol))
+        if triggered and await self._fills.pull(symbol):
+            return True
         left = DEADLINE_S if overdue_at is None else max(overdue_at - self._clocks.infra.monotonic(), RETRY_S)
         sent = await self._send_in_time(self._stop(symbol, position, plan), left)
         if sent is not None and sent.accepted:
@@ -282,7 +282,5 @@ class ProtectionKeeper:
                     order.take_plain(found_plain.value)
                 elif absent(found_plain):
                     order.move(OrderState.CANCELED)
-        await self._journal.append_or_log(
-            records.Outcome(order.client_id, order.state, order.executed, order.venue_id)
-        )
+        await self._journal.append_or_log(records.Outcome(order.client_id, order.state, order.executed, order.venue_id))
         return order.state.terminal

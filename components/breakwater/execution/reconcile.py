@@ -11,6 +11,7 @@ import structlog
 from breakwater.domain.ids import ClientOrderId, ProposalId, Symbol, TradeId
 from breakwater.domain.money import ZERO, plain
 from breakwater.domain.orders import OrderRole, OrderType, Proposal
+from breakwater.exchange.messages import AlgoOrderReport, OrderReport
 from breakwater.execution import journal as records
 from breakwater.execution.account_reader import AccountReading, read_account
 from breakwater.execution.books import Books
@@ -22,7 +23,6 @@ from breakwater.execution.orders import OrderState, TrackedOrder
 from breakwater.execution.outbox import Outbox
 from breakwater.execution.venue_calls import VenueCalls
 from breakwater.execution.waiting import wait_for_event
-from breakwater.exchange.messages import AlgoOrderReport, OrderReport
 from breakwater.runtime.clocks import Clocks
 from breakwater.runtime.events import AccountReported, VenuePosition
 
@@ -67,6 +67,8 @@ class Reconciler:
         self.missed_fills = 0
         """Fills that only a comparison brought to light."""
         self.problem = "not compared yet"
+        self.account_problems: tuple[str, ...] = ()
+        """Settings of the account under which nothing may be opened, each with what to change."""
 
     def request(self) -> None:
         """Compare as soon as possible."""
@@ -243,23 +245,25 @@ class Reconciler:
         )
         order = TrackedOrder(client_id, proposal, OrderState.NEW, announced=True)
         self._books.orders[client_id] = order
-        log.warning("adopted an order of ours that the journal does not know", client_id=client_id, symbol=report.symbol)
+        log.warning(
+            "adopted an order of ours that the journal does not know", client_id=client_id, symbol=report.symbol
+        )
         return order
 
     # ------------------------------------------------------------------------------------------------ conclusion
 
     def _conclude(self, reading: AccountReading, whole: bool, named: tuple[str, ...]) -> AccountReading:
         """Nothing is awaited in here: what is reported belongs together."""
-        foreign = list(named)
+        foreign = [*self.account_problems, *named]
         if whole:
             self._whole_at = self._clocks.infra.monotonic()
         if reading.hedge_mode:
             foreign.append("the account is in hedge mode: switch it to one-way mode at the venue")
-        for symbol in sorted(self._books.foreign_positions):
-            if self._books.positions.get(symbol, ZERO) != ZERO:
-                foreign.append(
-                    f"position {plain(self._books.positions[symbol])} {symbol} was not opened by this desk: close it at the venue"
-                )
+        foreign += [
+            f"position {plain(held)} {symbol} was not opened by this desk: close it at the venue"
+            for symbol in sorted(self._books.foreign_positions)
+            if (held := self._books.positions.get(symbol, ZERO)) != ZERO
+        ]
         first = not self._books.positions_known
         moved = bool(self._books.seen) or first or self._books.positions != self._verified_positions
         self._verified_positions = dict(self._books.positions)
@@ -292,9 +296,7 @@ class Reconciler:
         )
 
     async def _note(self, order: TrackedOrder) -> None:
-        await self._journal.append_or_log(
-            records.Outcome(order.client_id, order.state, order.executed, order.venue_id)
-        )
+        await self._journal.append_or_log(records.Outcome(order.client_id, order.state, order.executed, order.venue_id))
 
 
 ORPHAN = "orphan"

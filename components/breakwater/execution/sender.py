@@ -210,6 +210,4 @@ class OrderSender:
         return Sent(order, outcome=Outcome.UNKNOWN, text=tried.message)
 
     async def _note(self, order: TrackedOrder) -> None:
-        await self._journal.append_or_log(
-            records.Outcome(order.client_id, order.state, order.executed, order.venue_id)
-        )
+        await self._journal.append_or_log(records.Outcome(order.client_id, order.state, order.executed, order.venue_id))

@@ -96,9 +96,17 @@ class UserStream:
     async def restart(self) -> None:
         """Drop the connection; `watch` opens a new one with a new key."""
         self._forget_key()
+        await self._drop()
+
+    async def close(self) -> None:
+        """Drop the connection for good."""
+        self._client.tap = None
+        await self._drop()
+
+    async def _drop(self) -> None:
         for url, socket in list(self._client.clients.items()):
             if "listenKey=" in url:
-                socket.reject(ccxt.NetworkError("user stream restarted"))
+                socket.reject(ccxt.NetworkError("user stream dropped"))
                 await socket.close()
                 self._client.clients.pop(url, None)
 

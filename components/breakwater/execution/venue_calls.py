@@ -56,8 +56,7 @@ class VenueCalls:
 
     async def positions(self) -> Attempt[tuple[PositionReport, ...]]:
         """Every position that is not flat."""
-        result = await self.call(self._client.fapiPrivateV3GetPositionRisk(), list_of(parse_position))
-        return result
+        return await self.call(self._client.fapiPrivateV3GetPositionRisk(), list_of(parse_position))
 
     async def open_orders(self, symbol: Symbol | None = None) -> Attempt[tuple[OrderReport, ...]]:
         return await self.call(self._client.fapiPrivateGetOpenOrders(_for(symbol)), list_of(parse_order))
@@ -73,9 +72,7 @@ class VenueCalls:
         return await self.call(self._client.fapiPrivateGetUserTrades(query), _by_id)
 
     async def order_by_id(self, symbol: Symbol, venue_id: VenueOrderId) -> Attempt[OrderReport]:
-        return await self.call(
-            self._client.fapiPrivateGetOrder({"symbol": symbol, "orderId": venue_id}), parse_order
-        )
+        return await self.call(self._client.fapiPrivateGetOrder({"symbol": symbol, "orderId": venue_id}), parse_order)
 
     async def find_plain(self, order: TrackedOrder) -> Attempt[OrderReport]:
         """By client id among plain orders; REJECTED with a code in NO_SUCH_ORDER when it is not there."""

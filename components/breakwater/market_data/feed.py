@@ -88,6 +88,7 @@ class Feed:
             if any(unified in str(subscription) for subscription in connection.subscriptions):
                 self._client.clients.pop(url, None)
                 # Without an error ccxt would take this for the server's doing and forget the connection that follows.
+                connection.error = connection.error or ccxt.NetworkError("closed by us")
                 await connection.close()
 
     def _unified(self, symbol: Symbol) -> str:

@@ -21,7 +21,7 @@ def throttle_router(risk_manager: RiskManager, *, token: str) -> APIRouter:
     if not token:
         raise ValueError("a token is needed: without one anybody could enable entries again")
 
-    def authorised(authorization: Annotated[str, Header()] = "") -> None:
+    async def authorised(authorization: Annotated[str, Header()] = "") -> None:
         if not hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
             raise HTTPException(401, "send the desk's token as 'Authorization: Bearer <token>'")
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from breakwater.domain.ids import ClientOrderId, DeskId, ProposalId, Symbol, TradeId, TripId, VenueOrderId
+from breakwater.domain.instruments import Instrument
 from breakwater.domain.orders import OrderRole, OrderStatus, OrderType, Proposal, Side
 from breakwater.domain.refusals import Refusal
 from breakwater.domain.signals import Signal
@@ -40,6 +41,12 @@ class CandleClosed(Payload, frozen=True):
     close: Decimal
     volume: Decimal
     backfilled: bool = False
+
+
+class InstrumentsLoaded(Payload, frozen=True):
+    """The venue's trading rules, for components that do not talk to it; a state channel."""
+
+    instruments: tuple[Instrument, ...]
 
 
 class SignalGenerated(Payload, frozen=True):
@@ -222,6 +229,7 @@ class HealthUpdated(Payload, frozen=True):
 EVENT_TYPES: dict[str, type[Payload]] = {
     "market.mark": MarkPrice,
     "market.candle": CandleClosed,
+    "market.instruments": InstrumentsLoaded,
     "signal.generated": SignalGenerated,
     "order.proposed": OrderProposed,
     "order.refused": OrderRefused,

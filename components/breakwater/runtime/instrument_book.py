@@ -22,6 +22,10 @@ class InstrumentBook:
         """The rules of ``symbol``, or None while they are not known."""
         return self._by_symbol.get(symbol)
 
+    def all(self) -> tuple[Instrument, ...]:
+        """Every known instrument, by symbol."""
+        return tuple(self._by_symbol[symbol] for symbol in sorted(self._by_symbol))
+
     def update(self, instruments: Iterable[Instrument]) -> None:
         """Take over newer rules. Brackets need the account's key: rules read without it keep the brackets known before."""
         for instrument in instruments:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -181,5 +180,4 @@ async def test_a_cut_audit_is_reported_and_goes_on() -> None:
     again = Recorder(disk)
     await again.restore()
     assert not again.audit.ok
-    assert "cut" in again.audit.problem
-    await asyncio.sleep(0)
+    assert again.audit.problem == "record 3 follows record 1"  # the latch still had the third, the second is gone

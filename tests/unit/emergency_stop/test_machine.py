@@ -45,9 +45,7 @@ def test_armed_with_a_fresh_snapshot_is_open(desk: Any) -> None:
     assert closed(desk) == ""
 
 
-@pytest.mark.parametrize(
-    ("equity", "trips"), [("13300", True), ("13300.01", False), ("13299.99", True), ("-5", True)]
-)
+@pytest.mark.parametrize(("equity", "trips"), [("13300", True), ("13300.01", False), ("13299.99", True), ("-5", True)])
 def test_drawdown_at_the_limit_exactly_trips(desk: Any, equity: str, trips: bool) -> None:
     desk.breach(equity=equity)
     assert (desk.state is T) is trips

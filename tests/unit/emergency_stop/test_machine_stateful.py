@@ -64,9 +64,7 @@ def run(desk: Any, command: tuple[Any, ...]) -> None:
 
 
 def view_of(desk: Any) -> StopView:
-    return stop_view(
-        desk.memory, desk.rules, desk.now, sequence=1, issued_at=desk.now, lease_seconds=Decimal(1)
-    )
+    return stop_view(desk.memory, desk.rules, desk.now, sequence=1, issued_at=desk.now, lease_seconds=Decimal(1))
 
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -120,20 +120,32 @@ def test_cut_connection_is_made_again_and_missed_candles_are_read(on_feed: OnFee
 
 def test_open_but_silent_stream_is_not_ready_and_gets_new_connections(on_feed: OnFeed) -> None:
     async def play(side: Side) -> None:
+        open_stream, generation = side.venue.open_stream, 0
+
+        def muted_later(path: str, now: Any, on_message: Callable[[str], None], on_close: Any) -> Any:
+            born = generation
+            return open_stream(path, now, lambda text: on_message(text) if born == generation else None, on_close)
+
+        side.venue.open_stream = muted_later
         service = await side.start()
         side.tick("60000")
         side.tick("3000", ETH)
         await side.wait(1)
         assert service.readiness()["marks"].ok
-        await side.wait(20)
+        generation = 1  # all connections of now stay open and say nothing any more
+        for _ in range(14):
+            side.tick("60001")
+            await side.wait(1)
+        assert [mark.price for mark in side.marks()] == [D(60_000)]
+        await side.wait(1)
         assert not service.readiness()["marks"].ok
         assert "BTCUSDT" in service.readiness()["marks"].detail
-        await side.wait(2)
-        side.tick("60001")
+        await side.wait(3)
+        side.tick("60002")
         side.tick("3001", ETH)
         await side.wait(1)
         assert service.readiness()["marks"].ok
-        assert [mark.price for mark in side.marks()] == [D(60_000), D(60_001)]  # none twice
+        assert [mark.price for mark in side.marks()] == [D(60_000), D(60_002)]
 
     on_feed(play)
 

@@ -85,9 +85,7 @@ def test_any_fills_agree_with_fractions(rows: list[tuple[Symbol, Decimal, Decima
 
 @settings(max_examples=100, deadline=None)
 @given(rows=trades, price=prices)
-def test_once_flat_the_wallet_is_exact(
-    rows: list[tuple[Symbol, Decimal, Decimal, Decimal]], price: Decimal
-) -> None:
+def test_once_flat_the_wallet_is_exact(rows: list[tuple[Symbol, Decimal, Decimal, Decimal]], price: Decimal) -> None:
     ledger, fills = adopted(), make_fills(rows)
     for one in fills:
         ledger.record(one)

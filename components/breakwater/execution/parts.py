@@ -1,0 +1,134 @@
+"""How execution's parts are put together. No behaviour of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from breakwater.domain.ids import Symbol
+from breakwater.domain.orders import Proposal
+from breakwater.domain.refusals import Refusal
+from breakwater.exchange.client import UsdmClient
+from breakwater.execution.books import Books
+from breakwater.execution.entries import Entries
+from breakwater.execution.exits import Exits
+from breakwater.execution.facts import FactFinder
+from breakwater.execution.fills import FillKeeper
+from breakwater.execution.flatten import Flattener
+from breakwater.execution.gate_watch import GateWatch
+from breakwater.execution.gateway import VenueGateway
+from breakwater.execution.halt import HaltKeeper
+from breakwater.execution.journal import ExecutionJournal
+from breakwater.execution.limiter import Limiter
+from breakwater.execution.lookup import Lookup
+from breakwater.execution.orders import TrackedOrder
+from breakwater.execution.outbox import Outbox
+from breakwater.execution.protection import ProtectionKeeper
+from breakwater.execution.reconcile import Reconciler
+from breakwater.execution.sender import OrderSender
+from breakwater.execution.stream import UserStream
+from breakwater.execution.venue_calls import VenueCalls
+from breakwater.runtime.context import ComponentContext
+from breakwater.runtime.instrument_book import InstrumentBook
+
+Spawn = Callable[[Coroutine[Any, Any, None], str], object]
+
+
+class Parts:
+    """Everything between the bus and the venue, wired. ``books`` and ``journal`` are restored by the caller before use."""
+
+    def __init__(
+        self,
+        context: ComponentContext,
+        books: Books,
+        journal: ExecutionJournal,
+        client: UsdmClient,
+        instruments: InstrumentBook,
+        spawn: Spawn,
+    ) -> None:
+        clocks, policy = context.clocks, context.policy
+        self._context = context
+        self.books = books
+        self.client = client
+        self.limiter = Limiter(clocks.infra)
+        self.calls = VenueCalls(client, self.limiter)
+        self.outbox = Outbox(context.bus, clocks)
+        self.facts = FactFinder(books, policy, instruments, clocks)
+        self.gate = GateWatch(books, self.facts)
+        self.fills = FillKeeper(books, self.calls, journal, self.outbox, clocks.infra)
+        self.lookup = Lookup(self.calls, clocks.infra)
+        self.gateway = VenueGateway(context.desk, client, self.calls, self._last_look)
+        self.sender = OrderSender(
+            books,
+            self.facts,
+            self.gateway,
+            self.lookup,
+            journal,
+            self.limiter,
+            self.fills,
+            self.outbox,
+            clocks,
+        )
+        self.entries = Entries(
+            books,
+            self.sender,
+            self.fills,
+            self.calls,
+            journal,
+            self.outbox,
+            instruments,
+            policy,
+            clocks,
+            spawn,
+        )
+        self.exits = Exits(books, self.sender, self.fills, instruments, clocks)
+        self.protection = ProtectionKeeper(
+            books, self.sender, self.exits, self.fills, self.calls, journal, instruments, clocks, spawn
+        )
+        self.reconciler = Reconciler(
+            books, self.calls, self.fills, self.lookup, journal, self.outbox, clocks, self.symbols
+        )
+        self.flattener = Flattener(
+            books, self.entries, self.exits, self.protection, self.reconciler, self.calls, self.outbox, clocks
+        )
+        self.halts = HaltKeeper(books, journal, self.gate, self.flattener, clocks)
+        self.stream = UserStream(client, books, self.fills, self.calls, journal, clocks.infra)
+        self._wire(spawn)
+
+    def _last_look(self, proposal: Proposal) -> Refusal | None:
+        return self.sender.last_look(proposal)
+
+    def symbols(self) -> set[Symbol]:
+        """Symbols that may have orders or trades of ours."""
+        in_force = self._context.policy.current()
+        named = set(in_force.policy.symbols) if in_force else set()
+        return named | set(self.books.open_positions()) | {order.symbol for order in self.books.live()}
+
+    def _wire(self, spawn: Spawn) -> None:
+        def filled(symbol: Symbol) -> None:
+            self.protection.wake(symbol)
+            self.gate.evaluate()
+
+        def compared() -> None:
+            self.gate.evaluate()
+            self.protection.wake_all()
+            if self.books.open_positions():
+                self.flattener.again()
+
+        async def cancel(order: TrackedOrder) -> None:
+            await self.protection.cancel(order)
+
+        self.fills.on_fill = filled
+        self.stream.on_gap = self.reconciler.request
+        self.stream.on_order = lambda symbol: self.protection.wake(Symbol(symbol))
+        self.reconciler.on_done = compared
+
+        def cancel_orphan(order: TrackedOrder) -> None:
+            spawn(cancel(order), f"orphan.{order.client_id}")
+
+        def closed() -> None:
+            spawn(self.entries.cancel_resting(), "cancel-resting")
+
+        self.reconciler.cancel_orphan = cancel_orphan
+        self.gate.on_closed = closed
+        self.protection.flattening = self.flattener.closing

@@ -1,0 +1,193 @@
+"""Execution: the only component that holds the venue's keys. Proposals in; orders, fills and the account's state out."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+
+import structlog
+
+from breakwater.domain.gate import GateState
+from breakwater.domain.refusals import Refusal
+from breakwater.exchange.client import UsdmClient
+from breakwater.execution.books import Books
+from breakwater.execution.gate_watch import GateClosed
+from breakwater.execution.journal import ExecutionJournal, Halted
+from breakwater.execution.lookup import RECEIVE_WINDOW_S
+from breakwater.execution.orders import TrackedOrder
+from breakwater.execution.parts import Parts
+from breakwater.execution.startup import account_problems, load_instruments
+from breakwater.runtime.context import ComponentContext
+from breakwater.runtime.events import (
+    Event,
+    MarkPrice,
+    OrderProposed,
+    PolicyUpdated,
+    PortfolioUpdated,
+    StopLease,
+    StopRearmed,
+)
+from breakwater.runtime.instrument_book import InstrumentBook
+from breakwater.runtime.lifecycle import Check, Service
+
+log = structlog.get_logger(__name__)
+
+NAME = "execution"
+
+
+class ExecutionService(Service):
+    """``client`` is a ccxt client of its own (see ``exchange.client.make_client``), closed by whoever made it.
+
+    Subscribes when made, restores in ``start``. The bus has to be started before ``start``: the account is reported at once.
+    """
+
+    name = NAME
+
+    def __init__(
+        self,
+        context: ComponentContext,
+        client: UsdmClient,
+        instruments: InstrumentBook,
+    ) -> None:
+        super().__init__()
+        self._context = context
+        self._client = client
+        self._instruments = instruments
+        self.on_gate_closed: GateClosed | None = None
+        """Told the market time of the last tick, and why, whenever the gate goes from OPEN to REDUCE_ONLY."""
+        self._journal = ExecutionJournal(context.disk)
+        self.books = Books(context.desk, context.clocks)
+        self._parts: Parts | None = None
+        self._loaded = asyncio.Event()
+        bus = context.bus
+        bus.subscribe(self._on_proposal, producers=("risk_manager",), types=(OrderProposed,), group=NAME)
+        bus.subscribe(self._on_rearmed, producers=("emergency_stop",), types=(StopRearmed,), group=NAME)
+        bus.subscribe(self._on_mark, producers=("market_data",), types=(MarkPrice,), group=None)
+        bus.subscribe(self._on_snapshot, producers=("portfolio",), types=(PortfolioUpdated,), group=None)
+        bus.subscribe(self._on_policy, producers=("policy",), types=(PolicyUpdated,), group=None)
+        bus.watch_state(self._on_lease, types=(StopLease,))
+
+    # ------------------------------------------------------------------------------------------------ life
+
+    async def start(self) -> None:
+        """Restore from the journal and begin; the gate stays REDUCE_ONLY until the account was compared. Raises DiskError."""
+        if self._parts is not None:
+            return
+        self.books.restore(await self._journal.load())
+        if self._journal.damaged:
+            self.books.entries_allowed_from = self._context.clocks.market.now()
+        await self._journal.compact(self.books.compacted())
+        client = self._client
+        client.options["recvWindow"] = round(RECEIVE_WINDOW_S * 1000)
+        parts = self._parts = Parts(self._context, self.books, self._journal, client, self._instruments, self.spawn)
+        parts.gate.closed_listener = self._gate_closed
+        for work, name in (
+            (parts.outbox.run(), "outbox"),
+            (parts.gate.watch_lease(), "lease"),
+            (parts.flattener.run(), "flatten"),
+            (self._bring_up(parts), "bring-up"),
+        ):
+            self.spawn(work, name)
+        parts.halts.resume()
+        self._loaded.set()
+        # A view that came while the journal was read has to be obeyed now.
+        if self.books.stop.view is not None:
+            parts.flattener.take_view(self.books.stop.view)
+            parts.gate.heard_stop()
+
+    async def _bring_up(self, parts: Parts) -> None:
+        infra = self._context.clocks.infra
+        self._instruments.update(await load_instruments(parts.client, parts.calls, infra))
+        parts.reconciler.account_problems = await account_problems(parts.client, parts.calls, infra)
+        self.spawn(parts.stream.apply(), "stream.apply")
+        self.spawn(parts.stream.watch(), "stream.watch")
+        self.spawn(parts.stream.keep_alive(), "stream.keep-alive")
+        self.spawn(parts.reconciler.run(), "reconcile")
+
+    async def stop(self) -> None:
+        await super().stop()
+        await self._journal.flush()
+        if self._parts is not None:
+            await self._parts.stream.close()
+
+    def _gate_closed(self, tick: datetime | None, why: Refusal) -> None:
+        if self.on_gate_closed is not None:
+            self.on_gate_closed(tick, why)
+
+    # ------------------------------------------------------------------------------------------------ events in
+
+    async def _on_proposal(self, event: Event) -> None:
+        assert isinstance(event.payload, OrderProposed)
+        await self._loaded.wait()
+        await self.parts.entries.take(event.payload.proposal)
+
+    async def _on_mark(self, event: Event) -> None:
+        assert isinstance(event.payload, MarkPrice)
+        mark = event.payload
+        self.books.marks[mark.symbol] = mark.price
+        self.books.last_tick = mark.time
+        if self._parts is not None and self.books.positions.get(mark.symbol):
+            self._parts.gate.evaluate()
+
+    async def _on_snapshot(self, event: Event) -> None:
+        assert isinstance(event.payload, PortfolioUpdated)
+        self.books.snapshot = event.payload.snapshot
+        if self._parts is not None:
+            self._parts.gate.evaluate()
+
+    async def _on_policy(self, event: Event) -> None:
+        if self._parts is not None:
+            self._parts.gate.evaluate()
+
+    async def _on_lease(self, event: Event) -> None:
+        assert isinstance(event.payload, StopLease)
+        view = event.payload.view
+        if not self.books.stop.take(view) or self._parts is None:
+            return
+        self._parts.gate.heard_stop()
+        self._parts.flattener.take_view(view)
+        await self._parts.halts.take_view(view)
+
+    async def _on_rearmed(self, event: Event) -> None:
+        assert isinstance(event.payload, StopRearmed)
+        await self._loaded.wait()
+        await self.parts.halts.take_rearm(event.payload)
+
+    # ------------------------------------------------------------------------------------------------ for people
+
+    @property
+    def parts(self) -> Parts:
+        """The wired parts. Raises RuntimeError before ``start``."""
+        if self._parts is None:
+            raise RuntimeError("execution is not started")
+        return self._parts
+
+    async def halt(self, who: str, reason: str) -> Halted:
+        """A person's halt: REDUCE_ONLY at once, then flat; holds until the emergency stop has taken over or is re-armed."""
+        await self._loaded.wait()
+        return await self.parts.halts.halt(who, reason)
+
+    def gate(self) -> tuple[GateState, Refusal | None]:
+        """The gate's state now, and why it is not open."""
+        parts = self.parts
+        return parts.gate.evaluate(), parts.gate.why
+
+    def orders_in_flight(self) -> list[TrackedOrder]:
+        return self.books.working()
+
+    @property
+    def progress(self) -> int:  # type: ignore[override]
+        """Comparisons with the venue, stream events and events published so far."""
+        if self._parts is None:
+            return 0
+        return self._parts.reconciler.rounds + self._parts.stream.events + self._parts.outbox.published
+
+    def readiness(self) -> dict[str, Check]:
+        if self._parts is None:
+            return super().readiness() | {"journal": Check(False, "not restored yet")}
+        problem = self._parts.reconciler.problem
+        return super().readiness() | {
+            "journal": Check(True, self._journal.damaged),
+            "instruments": Check(len(self._instruments) > 0, "" if len(self._instruments) else "not loaded"),
+            "account": Check(self.books.reconciled, problem),
+        }
