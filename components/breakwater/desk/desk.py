@@ -62,18 +62,15 @@ class Desk:
         )
         self.instruments = InstrumentBook()
         self._buses: dict[str, Bus] = {POLICY_PRODUCER: ports.bus(POLICY_PRODUCER)}
-        self._public = ports.client(None)
-        self.market_data = MarketData(self.context(MarketData.name), self._public, self.instruments)
+        self._clients = [ports.client(None), ports.client(ports.credentials)]
+        public, trading = self._clients
+        self.market_data = MarketData(self.context(MarketData.name), public, self.instruments)
         self.portfolio = PortfolioService(self.context(PortfolioService.name))
         self.emergency_stop = EmergencyStopService(self.context(EmergencyStopService.name))
         self.risk_manager = RiskManager(self.context(RiskManager.name), self.instruments)
         self.ai_engine = AiEngine(self.context(AiEngine.name), sources, end_at_first_trip=end_signals_at_first_trip)
-        self.execution = ExecutionService(
-            self.context(ExecutionService.name),
-            lambda: ports.client(ports.credentials),
-            self.instruments,
-            gate_closed_listener=on_gate_closed,
-        )
+        self.execution = ExecutionService(self.context(ExecutionService.name), trading, self.instruments)
+        self.execution.on_gate_closed = on_gate_closed
         self.health_monitor = HealthMonitor(self.context(HealthMonitor.name))
         self.components: list[Service] = [
             self.portfolio,
@@ -138,7 +135,8 @@ class Desk:
             await self._started.pop().stop()
         for bus in self._buses.values():
             await bus.stop()
-        await self._public.close()
+        for client in self._clients:
+            await client.close()
 
     @property
     def open_positions(self) -> int | None:

@@ -46,7 +46,7 @@ def test_the_figures_follow_from_wallet_marks_and_baseline() -> None:
     assert snapshot.open_loss_pct == Decimal(1000) / Decimal(14000) * 100
     assert snapshot.gross_notional == Decimal(17400)
     assert snapshot.exposure_pct == Decimal(17400) / Decimal(13000) * 100
-    assert (snapshot.realised_today, snapshot.fees_today) == (3, 1)
+    assert (snapshot.realised_today, snapshot.fees_today) == (Decimal(3), Decimal(1))
     assert [view.entry_price for view in snapshot.positions] == [100000, 4000]
 
 
@@ -55,7 +55,7 @@ def test_a_position_without_a_mark_is_named_and_counts_at_entry() -> None:
     ledger.adopt(Decimal(14000), [(BTC, Position(Decimal(1), Decimal(100)))], {})
     snapshot = value(ledger, {}, Baseline(NOW.date(), Decimal(14000)), sequence=1, time=NOW, reconciled=True)
     assert snapshot.marks_missing == (BTC,)
-    assert (snapshot.unrealised_pnl, snapshot.gross_notional) == (0, 100)
+    assert (snapshot.unrealised_pnl, snapshot.gross_notional) == (Decimal(0), Decimal(100))
 
 
 @pytest.mark.parametrize(
