@@ -34,6 +34,14 @@ class CliError(Exception):
 def known_error(error: Exception) -> CliError | None:
     """Errors that say themselves what is wrong, wherever they come from. Imports late: only a failing command pays."""
     from breakwater.desk.rundir import NoDeskRuns, RunDirError
+
+    match error:
+        case CliError():
+            return error
+        case NoDeskRuns():
+            return CliError(Exit.UNREACHABLE, error.problem, error.remedy)
+        case RunDirError():
+            return CliError(Exit.USAGE, error.problem, error.remedy)
     from breakwater.desk.sources import DeskInputError
     from breakwater.paper_venue.markets import MarketFileError
     from breakwater.runtime.bus import BusUnavailable
@@ -43,12 +51,6 @@ def known_error(error: Exception) -> CliError | None:
     from breakwater.runtime.settings import SettingsError
 
     match error:
-        case CliError():
-            return error
-        case NoDeskRuns():
-            return CliError(Exit.UNREACHABLE, error.problem, error.remedy)
-        case RunDirError():
-            return CliError(Exit.USAGE, error.problem, error.remedy)
         case ManifestError() | SettingsError():
             return CliError(
                 Exit.USAGE,

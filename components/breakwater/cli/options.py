@@ -26,10 +26,10 @@ def state_dir(given: Path | None) -> Path:
 
 
 def checked_reason(reason: str) -> str:
-    if not reason.strip() or len(reason) > 1000:
+    if not reason.strip() or len(reason) > 500:
         raise CliError(
             Exit.USAGE,
-            "--reason must say something, in at most 1000 characters.",
+            "--reason must say something, in at most 500 characters.",
             'For example: --reason "checked positions, news is over"',
         )
     return reason.strip()

@@ -95,6 +95,8 @@ def verify_audit(data: bytes, head: AuditHead | None = None) -> AuditReport:
             parsed = json.loads(line)
             digest, record = parsed["hash"], parsed["record"]
             number = record["n"]
+            if _canonical(parsed).encode() != line:
+                raise ValueError("not as it was written")  # other bytes for the same values: changed all the same
         except (ValueError, KeyError, TypeError):
             return AuditReport(False, last.number, last, f"record {last.number + 1} is not readable")
         if number != last.number + 1:

@@ -85,6 +85,7 @@ class PolicyStore:
         self._confirmed: float | None = None
         self._fetched_at: datetime | None = None
         self._problems: tuple[str, ...] = ()
+        self._known: tuple[PolicyCopy, PolicyInForce] | None = None
         self._claimed = 0
         self._backup: bytes | None = None
         self._lock = asyncio.Lock()
@@ -93,19 +94,31 @@ class PolicyStore:
         """What is in force by the last `refresh` or `apply`; None while no valid copy is known (open nothing)."""
         if self._copy is None:
             return None
-        age = None if self._confirmed is None else self._clock.monotonic() - self._confirmed
+        stale = self._confirmed is None or self._clock.monotonic() - self._confirmed > STALE_AFTER_SECONDS
+        known = self._known
+        if (
+            known is not None
+            and known[0] is self._copy
+            and known[1].stale is stale
+            and known[1].fetched_at is self._fetched_at
+            and known[1].problems is self._problems
+        ):
+            return known[1]
+        # Read at every order: limits and digest are worked out once for each copy.
         specs = self._copy.desk.policy.spec, self._copy.desk.stop.spec
-        return PolicyInForce(
+        in_force = PolicyInForce(
             version=self._copy.version,
             policy=specs[0],
             stop=specs[1],
             limits=effective_limits(*specs),
             fetched_at=self._fetched_at,
-            stale=age is None or age > STALE_AFTER_SECONDS,
+            stale=stale,
             desk=self._copy.desk,
             digest=self._copy.content_digest,
             problems=self._problems,
         )
+        self._known = (self._copy, in_force)
+        return in_force
 
     def history(self) -> tuple[HistoryEntry, ...]:
         """The last 50 versions, the newest last: who, when, and what changed."""

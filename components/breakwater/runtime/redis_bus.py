@@ -79,7 +79,7 @@ class RedisBus(Service):
 
     @property
     def connected(self) -> bool:
-        return self._started and not self._down and not self._stopping
+        return self._started and not self._down and not self._stopping and not self.failed.done()
 
     @property
     def epoch(self) -> int:

@@ -5,6 +5,7 @@ The library's own retries would run a command twice when only its reply was lost
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import redis.asyncio as redis_async
@@ -36,7 +37,15 @@ class RedisClient:
 
     async def run(self, *command: str | int | bytes) -> Any:
         """One command, words as in Redis' own documentation. Raises what is in LOST."""
-        return await self._client.execute_command(*command)
+        task = asyncio.current_task()
+        cancels = task.cancelling() if task else 0
+        try:
+            return await self._client.execute_command(*command)
+        except LOST as error:
+            # Cancelled while it reads, the library may report a lost connection instead, and the task would go on.
+            if task is not None and task.cancelling() > cancels:
+                raise asyncio.CancelledError from error
+            raise
 
     async def close(self) -> None:
         await self._client.aclose()

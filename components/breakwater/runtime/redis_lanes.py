@@ -151,13 +151,13 @@ class Lane:
                 raise
             except (BusUnavailable, StoreUnavailable, DiskError) as error:
                 # Not the event's fault: wait until what the handler needs is back.
-                log.warning("event waits", event=event.id, type=event.type, error=str(error))
+                log.warning("event waits", event_id=event.id, type=event.type, error=str(error))
                 if self._set_aside is None:
                     return
             except Exception as error:  # a handler may raise anything; it must not stop the others
                 failures += 1
                 self._counters.handler_failures[event.type] += 1
-                log.exception("handler failed", event=event.id, type=event.type, attempt=failures)
+                log.exception("handler failed", event_id=event.id, type=event.type, attempt=failures)
                 if failures >= ATTEMPTS or self._set_aside is None:
                     await self._give_up(entry, data, f"handler failed {failures} times: {error!r}")
                     return
@@ -216,4 +216,4 @@ class StateLane:
                         raise
                     except Exception:  # the next state is on its way; one that fails must not stop it
                         self._counters.handler_failures[event.type] += 1
-                        log.exception("state handler failed", event=event.id, type=event.type)
+                        log.exception("state handler failed", event_id=event.id, type=event.type)

@@ -54,7 +54,7 @@ def test_a_crash_closes_trips_cools_and_rearms_once(in_world: Any) -> None:
     async def story(world: Any) -> None:
         assert (world.state, world.leases[-1].reduce_only) == (StopState.ARMED, False)
         await crash(world)
-        assert world.state is StopState.TRIPPED
+        assert state_of(world) is StopState.TRIPPED
         trip = world.leases[-1].trip
         assert (trip.trigger, trip.limit, trip.binding) == (Trigger.DAILY_DRAWDOWN, Decimal(5), "emergencyStop")
         assert trip.measured == Decimal("805") / Decimal(14000) * 100
@@ -69,9 +69,9 @@ def test_a_crash_closes_trips_cools_and_rearms_once(in_world: Any) -> None:
         await world.mark("92000")
         assert (await world.ask("RESET", "r2")).code == "RESET_CAUSE_NOT_GONE"
         assert (await world.ask("RESET", "r1", new_baseline=True)) == early
-        assert str(state_of(world)) == "COOLING_DOWN"
+        assert state_of(world) is StopState.COOLING_DOWN
         assert (await world.ask("RESET", "r3", new_baseline=True)).accepted
-        assert world.state is StopState.ARMED
+        assert state_of(world) is StopState.ARMED
         await world.mark("92000")
         assert world.portfolio.snapshot.baseline == Decimal("13190.4")
         assert world.portfolio.snapshot.daily_drawdown_pct == 0
@@ -236,6 +236,39 @@ def test_events_wait_while_the_bus_is_away(in_world: Any) -> None:
     assert len(world.published("emergency_stop", StopTripped)) == 1
 
 
+def test_what_a_crash_kept_from_the_bus_is_published_by_the_next_process(in_world: Any) -> None:
+    async def story(world: Any) -> None:
+        world.broker.up = False
+        await world.ask("TRIP", "p1")
+        await world.kill(world.stop)
+        world.broker.up = True
+        world.stop = await world.begin(EmergencyStopService)
+        await asyncio.sleep(1)
+        assert world.state is StopState.TRIPPED
+        await world.kill(world.stop)
+        world.stop = await world.begin(EmergencyStopService)
+        await asyncio.sleep(1)
+
+    world = in_world(story)
+    assert len(world.published("emergency_stop", StopTripped)) == 1
+    assert len(world.published("emergency_stop", StopRequestAnswered)) == 1
+
+
+def test_a_redelivered_or_old_new_baseline_does_nothing(in_world: Any) -> None:
+    async def story(world: Any) -> None:
+        bus, now = world._buses["emergency_stop"], world.clocks.market.now()
+        for epoch, equity in ((5, "13000"), (5, "12000"), (4, "11000"), (6, "NaN"), (7, "-1")):
+            await bus.publish(BaselineReset(now, epoch, Decimal(equity), "ada"), time=now)
+            await asyncio.sleep(0.01)
+        assert world.portfolio.snapshot.baseline == Decimal(13000)
+        await world.kill(world.portfolio)
+        world.portfolio = await world.begin(PortfolioService)
+        await world.mark("100000")
+        assert world.portfolio.snapshot.baseline == Decimal(13000)
+
+    in_world(story)
+
+
 def test_a_failed_evaluation_stops_the_lease(in_world: Any) -> None:
     async def story(world: Any) -> None:
         world.stop.fail(RuntimeError("evaluation"))
@@ -281,8 +314,9 @@ def test_the_portfolio_comes_back_with_its_books_and_higher_sequences(in_world: 
         await world.kill(world.portfolio)
         world.disks["portfolio"]._files[JOURNAL].extend(b'{"crc":"torn')
         world.portfolio = await world.begin(PortfolioService)
-        await world.say(first)
         await world.mark("101000")
+        assert world.portfolio.snapshot.equity == before.equity
+        await world.say(first)
         after = world.portfolio.snapshot
         assert after.sequence > before.sequence
         assert (after.equity, after.baseline, after.positions) == (before.equity, before.baseline, before.positions)

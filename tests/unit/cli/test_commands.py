@@ -91,7 +91,7 @@ def test_trip_with_a_wrong_token_exits_4_and_names_the_file(breakwater: Any, des
     assert str(tmp_path / "state" / "token") in found.err
 
 
-@pytest.mark.parametrize("reason", ["", "   ", "x" * 1001])
+@pytest.mark.parametrize("reason", ["", "   ", "x" * 501])
 def test_trip_without_a_reason_is_a_usage_error(breakwater: Any, desk: Any, reason: str) -> None:
     found = breakwater("trip", "--reason", reason)
     assert (found.code, desk.received) == (2, [])
@@ -177,7 +177,7 @@ def test_signal_send_posts_exact_numbers(breakwater: Any, desk: Any) -> None:
         (("up", "--speed", "61"), "at most 60"),
         (("up", "--speed", "max"), "at most 60"),
         (("up", "--profile", "BOLD"), "NORMAL, DEFENSIVE, AGGRESSIVE"),
-        (("up", "--port", "70000"), "70000"),
+        (("up", "--port", "70000"), "65535"),
         (("drill", "crash", "--market", "a.csv"), "need --start and --end"),
         (("drill", "crash", "--market", "synthetic:1", "--start", "2025-10-10T20:00:00"), "has no time zone"),
         (("drill", "crash", "--market", "synthetic:1", "--start", "2025-10-10T20:00:00+02:00"), "is not UTC"),
@@ -216,7 +216,7 @@ def test_light_commands_import_neither_exchange_nor_server(arguments: list[str],
         "import sys; from breakwater.cli.main import main\n"
         "try: main(sys.argv[1:])\n"
         "except SystemExit: pass\n"
-        "heavy = {'ccxt', 'redis', 'uvicorn', 'fastapi', 'pydantic', 'aiohttp'} & set(sys.modules)\n"
+        "heavy = {'ccxt', 'redis', 'uvicorn', 'fastapi', 'aiohttp'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     command = [sys.executable, "-c", script, *arguments]

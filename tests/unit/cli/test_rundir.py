@@ -34,7 +34,7 @@ def test_claim_while_another_desk_runs_is_refused_and_names_it(tmp_path: Path) -
     first, second = RunDir(tmp_path), RunDir(tmp_path)
     first.claim()
     first.publish(url="http://127.0.0.1:8080", desk="main", started_at=STARTED)
-    with pytest.raises(DeskAlreadyRuns, match="http://127.0.0.1:8080"):
+    with pytest.raises(DeskAlreadyRuns, match=r"http://127\.0\.0\.1:8080"):
         second.claim()
     first.release()
     second.claim()

@@ -75,13 +75,13 @@ def test_a_rewritten_chain_is_found_by_its_head() -> None:
     assert "rewritten" in verify_audit(forged, head).problem
 
 
-@settings(max_examples=200, deadline=None)
-@given(where=st.integers(0, 10_000), bit=st.integers(0, 7))
-def test_any_flipped_bit_is_found(where: int, bit: int) -> None:
-    head, data = lines(3)
-    damaged = bytearray(data)
-    damaged[where % len(damaged)] ^= 1 << bit
-    assert not verify_audit(bytes(damaged), head).ok
+def test_any_flipped_bit_is_found() -> None:
+    head, data = lines(2)
+    for where in range(len(data)):
+        for bit in range(8):
+            damaged = bytearray(data)
+            damaged[where] ^= 1 << bit
+            assert not verify_audit(bytes(damaged), head).ok, (where, bit)
 
 
 @settings(max_examples=200, deadline=None)

@@ -113,6 +113,7 @@ def test_any_history_keeps_the_rules(
         if after.latched.stopped or after.snapshot is None:
             assert reduce_only_reason(after, desk.rules, desk.now)
         assert (view_of(desk).trip is not None) is after.latched.stopped
+        assert (after.latched.flat_at is not None) is (after.latched.state is C)
         if after.latched.state is C:
             assert after.latched.cooling_down_until is not None
 
