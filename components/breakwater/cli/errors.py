@@ -42,13 +42,18 @@ def known_error(error: Exception) -> CliError | None:
             return CliError(Exit.UNREACHABLE, error.problem, error.remedy)
         case RunDirError():
             return CliError(Exit.USAGE, error.problem, error.remedy)
+    from breakwater.ai_engine.sources.jsonl import SignalFileError
     from breakwater.desk.sources import DeskInputError
+    from breakwater.paper_venue.http import PortInUseError
     from breakwater.paper_venue.markets import MarketFileError
+    from breakwater.paper_venue.state_file import StateFileError
     from breakwater.runtime.bus import BusUnavailable
     from breakwater.runtime.http import PortInUse
+    from breakwater.runtime.journal import JournalCorrupt
     from breakwater.runtime.manifest_errors import ManifestError
     from breakwater.runtime.ports import DiskError, StoreUnavailable
     from breakwater.runtime.settings import SettingsError
+    from breakwater.runtime.valkey_server import ServerError
 
     match error:
         case ManifestError() | SettingsError():
@@ -57,7 +62,7 @@ def known_error(error: Exception) -> CliError | None:
                 [str(problem) for problem in error.problems],
                 "Nothing was changed: mend these and try again.",
             )
-        case DeskInputError() | MarketFileError():
+        case DeskInputError() | MarketFileError() | SignalFileError() | StateFileError() | PortInUseError():
             return CliError(Exit.USAGE, str(error))
         case PortInUse():
             return CliError(Exit.USAGE, str(error), "With `breakwater up`, --port 0 takes any free one.")
@@ -67,6 +72,9 @@ def known_error(error: Exception) -> CliError | None:
                 f"Redis does not answer: {error}",
                 "Check --redis-url or REDIS_URL, or leave it out to use the embedded one.",
             )
-        case DiskError():
+        case ServerError():
+            remedy = "Or use a Redis of your own: --redis-url URL."
+            return CliError(Exit.USAGE, f"The embedded Redis could not be started: {error}", remedy)
+        case DiskError() | JournalCorrupt():
             return CliError(Exit.USAGE, str(error), "Check the directory's permissions and free space.")
     return None

@@ -60,7 +60,10 @@ def history(state: StateDir = None, json: AsJson = False) -> None:
         return
     for entry in entries:
         say(f"{entry['version']}  {entry['time'][:19].replace('T', ' ')} UTC  {entry['who']}", "bold")
-        for change in entry["changes"] or ["first version"]:
+        changes: list[str] = entry["changes"]
+        if changes and all(": not set -> " in change for change in changes):
+            changes = [f"first version: {len(changes)} fields set"]
+        for change in changes:
             say(f"   {change}")
 
 

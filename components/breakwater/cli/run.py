@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 from typing import Annotated
 
@@ -13,7 +12,7 @@ from breakwater.cli.errors import CliError, Exit
 
 COMPONENTS = (
     "market_data", "ai_engine", "risk_manager", "execution", "portfolio", "emergency_stop", "health_monitor", "dashboard",
-    "paper_venue",
+    "paper_venue", "policy",
 )  # fmt: skip
 
 
@@ -26,5 +25,4 @@ def run(component: Annotated[str, typer.Argument(help=", ".join(COMPONENTS))]) -
     from breakwater.desk.component import run_component
     from breakwater.runtime.settings import load_settings
 
-    ended = run_component(name, load_settings(os.environ))
-    raise typer.Exit(asyncio.run(ended) if inspect.iscoroutine(ended) else ended)
+    raise typer.Exit(asyncio.run(run_component(name, load_settings(os.environ))))

@@ -103,7 +103,7 @@ async def _reset(root: Path, reason: str, new_baseline: bool, trip_id: str | Non
         print_json(answer.content)
     if answer.is_success:
         if not json:
-            say(f"✓ armed again after {trip_id}: {body_of(answer).get('text', '')}", "green")
+            say(f"✓ {body_of(answer).get('text') or f'armed again after {trip_id}'}", "green")
         return Exit.OK
     if not json:
         complain([f"✗ {line}" for line in sentences(answer)], _remaining(body_of(answer), status))

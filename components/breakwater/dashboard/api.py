@@ -1,6 +1,5 @@
 """The dashboard over HTTP: ``GET /`` (the page), ``/v1/status``, ``/v1/events`` and ``/v1/stream`` (Server-Sent Events).
 
-Reading needs no token while the desk listens on loopback only; ``read_token`` closes it for every other address.
 Server-Sent Events rather than a WebSocket: one direction is all that is needed, browsers keep other sites out of it by
 themselves, and it needs no further dependency.
 """
@@ -34,6 +33,15 @@ _PAGE = {
     "style.css": "text/css",
     "favicon.svg": "image/svg+xml",
 }
+
+
+def routes_for_address(service: DashboardService, host: str, token: str) -> APIRouter:
+    """`dashboard_routes` as they must be for an app that listens on ``host``: beyond loopback, reading needs ``token``."""
+    if host in LOOPBACK_HOSTS or host == "::1":
+        return dashboard_routes(service)
+    if not token:
+        raise ValueError(f"listening on {host} needs a token: without one everybody could read the desk")
+    return dashboard_routes(service, read_token=token, hosts=None)
 
 
 def dashboard_routes(

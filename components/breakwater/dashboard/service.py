@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from breakwater.dashboard.feed import StatusFeed
 from breakwater.dashboard.state import DeskState
 from breakwater.dashboard.status import build_status
 from breakwater.dashboard.view import DeskFacts, DeskStatus, encode
+from breakwater.domain.gate import GateState
+from breakwater.domain.refusals import Refusal
 from breakwater.runtime import events as e
 from breakwater.runtime.context import ComponentContext
 from breakwater.runtime.lifecycle import Check, Service
@@ -29,14 +31,22 @@ _STREAMS = tuple(kind for kind in e.EVENT_NAMES if kind not in _STATES and kind 
 class DashboardService(Service):
     """Follows the bus live; what happened before it started is not shown, what holds now (stop, heartbeats) is.
 
-    Subscribes when made: start ``context.bus`` afterwards.
+    Subscribes when made: start ``context.bus`` afterwards. ``gate`` is execution's own answer, where it runs in the same
+    process; without it the gate's state is derived from the stop, the policy and execution's heartbeat.
     """
 
     name = "dashboard"
 
-    def __init__(self, context: ComponentContext, facts: DeskFacts, *, producers: Collection[str] = PRODUCERS) -> None:
+    def __init__(
+        self,
+        context: ComponentContext,
+        facts: DeskFacts,
+        *,
+        producers: Collection[str] = PRODUCERS,
+        gate: Callable[[], tuple[GateState, Refusal | None]] | None = None,
+    ) -> None:
         super().__init__()
-        self._context, self._facts = context, facts
+        self._context, self._facts, self._gate = context, facts, gate
         self.state = DeskState()
         self.feed = StatusFeed(self.state, context.clocks.infra, self.status_json)
         context.bus.subscribe(self._heard, producers=producers, types=_STREAMS, group=None)
@@ -62,6 +72,7 @@ class DashboardService(Service):
             policy=self._context.policy.current(),
             market_now=clocks.market.now(),
             now=clocks.infra.monotonic(),
+            gate=self._gate() if self._gate else None,
         )
 
     def status_json(self) -> bytes:

@@ -22,9 +22,10 @@ from breakwater.dashboard.view import (
     PositionRow,
     StopPanel,
 )
+from breakwater.domain.gate import GateState
 from breakwater.domain.ids import DeskId
 from breakwater.domain.money import HUNDRED, ONE, ZERO, percent_of
-from breakwater.domain.refusals import RefusalCode
+from breakwater.domain.refusals import Refusal, RefusalCode
 from breakwater.domain.snapshot import PositionView
 from breakwater.domain.stop_state import StopState
 from breakwater.runtime.policy_store import PolicyInForce
@@ -42,8 +43,9 @@ def build_status(
     policy: PolicyInForce | None,
     market_now: datetime,
     now: float,
+    gate: tuple[GateState, Refusal | None] | None = None,
 ) -> DeskStatus:
-    """Everything the desk says about itself at infrastructure time ``now``."""
+    """Everything the desk says about itself at infrastructure time ``now``; ``gate`` is execution's own word on its gate."""
     stop = _stop(state, facts, policy, market_now, now)
     snapshot = state.snapshot
     trip_equity = None
@@ -57,7 +59,7 @@ def build_status(
         mode=policy.policy.trading_mode.value if policy else None,
         market=MarketView(facts.market, data, facts.speed),
         stop=stop,
-        gate=_gate(state, stop, policy, now),
+        gate=_told(*gate) if gate else _gate(state, stop, policy, now),
         snapshot=snapshot,
         risk=risk_bars(snapshot, policy.limits if policy else None),
         trip_equity=trip_equity,
@@ -108,16 +110,12 @@ def _stop(
     )
 
 
+def _told(state: GateState, why: Refusal | None) -> GateView:
+    return GateView(state.value, why.code.value if why else "", why.text if why else "", "execution")
+
+
 def _gate(state: DeskState, stop: StopPanel, policy: PolicyInForce | None, now: float) -> GateView:
-    """Execution's own word while it is fresh; else what follows from the stop and the policy, and never better than that."""
-    beat = state.beats.get("execution")
-    heard = beat is not None and now - beat.heard_at <= SILENT_AFTER_SECONDS
-    told = beat.heartbeat.checks.get("gate") if beat is not None and heard else None
-    if beat is not None and told is False:
-        code, colon, text = beat.heartbeat.detail.get("gate", "").partition(": ")
-        known = bool(colon) and code in RefusalCode.__members__
-        reason = text if known else beat.heartbeat.detail.get("gate", "")
-        return GateView("REDUCE_ONLY", code if known else _closed_code(stop, policy), reason, "execution")
+    """What follows from the stop, the policy and execution's heartbeat: open only if all of them let it be."""
     code = _closed_code(stop, policy)
     if code:
         reasons = {
@@ -125,9 +123,13 @@ def _gate(state: DeskState, stop: StopPanel, policy: PolicyInForce | None, now: 
             "POLICY_STALE": "the policy was not confirmed for ten minutes",
         }
         return GateView("REDUCE_ONLY", code, reasons.get(code, stop.reason), "derived")
-    if not heard:
+    beat = state.beats.get("execution")
+    if beat is None or now - beat.heard_at > SILENT_AFTER_SECONDS:
         return GateView("UNKNOWN", "", "execution was not heard for 5 s", "derived")
-    return GateView("OPEN", "", "", "execution" if told else "derived")
+    if not beat.heartbeat.checks.get("account", True):
+        reason = beat.heartbeat.detail.get("account", "the account was not compared with the venue yet")
+        return GateView("REDUCE_ONLY", RefusalCode.NOT_RECONCILED.value, reason, "derived")
+    return GateView("OPEN", "", "", "derived")
 
 
 def _closed_code(stop: StopPanel, policy: PolicyInForce | None) -> str:

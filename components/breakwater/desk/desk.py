@@ -23,13 +23,12 @@ from breakwater.portfolio.service import PortfolioService
 from breakwater.risk_manager.service import RiskManager
 from breakwater.runtime.bus import Bus
 from breakwater.runtime.context import ComponentContext
-from breakwater.runtime.events import PolicyUpdated
 from breakwater.runtime.heartbeat import send_heartbeats
 from breakwater.runtime.instrument_book import InstrumentBook
 from breakwater.runtime.lifecycle import Service
 from breakwater.runtime.manifests import DeskManifests
-from breakwater.runtime.policy_diff import Change
-from breakwater.runtime.policy_store import PolicyInForce, PolicyStore
+from breakwater.runtime.policy_events import policy_announcer
+from breakwater.runtime.policy_store import PolicyStore
 
 log = structlog.get_logger(__name__)
 
@@ -52,16 +51,17 @@ class Desk:
         on_gate_closed: GateClosed | None = None,
     ) -> None:
         self.ports = ports
+        policy_bus = ports.bus(POLICY_PRODUCER)
         self.policy = PolicyStore(
             ports.kv,
             ports.disk(POLICY_PRODUCER),
             ports.clocks.infra,
             desk=ports.desk,
             writer=True,
-            on_change=self._announce,
+            on_change=policy_announcer(policy_bus, ports.clocks.market),
         )
         self.instruments = InstrumentBook()
-        self._buses: dict[str, Bus] = {POLICY_PRODUCER: ports.bus(POLICY_PRODUCER)}
+        self._buses: dict[str, Bus] = {POLICY_PRODUCER: policy_bus}
         self._clients = [ports.client(None), ports.client(ports.credentials)]
         public, trading = self._clients
         self.market_data = MarketData(self.context(MarketData.name), public, self.instruments)
@@ -147,18 +147,6 @@ class Desk:
     def _beat(self, component: Service) -> None:
         bus = self._buses[component.name]
         component.spawn(send_heartbeats(component, bus, self.ports.clocks, lambda: component.progress), "heartbeat")
-
-    async def _announce(self, policy: PolicyInForce, changes: tuple[Change, ...]) -> None:
-        history = self.policy.history()
-        await self._buses[POLICY_PRODUCER].publish(
-            PolicyUpdated(
-                version=policy.version,
-                sha256=policy.digest,
-                who=history[-1].who if history else "",
-                changes=tuple(str(change) for change in changes),
-            ),
-            time=self.ports.clocks.market.now(),
-        )
 
 
 async def _failure(component: Service) -> None:

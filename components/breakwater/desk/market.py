@@ -9,15 +9,18 @@ from pathlib import Path
 
 import msgspec
 
-from breakwater.desk.ports import PAPER_CREDENTIALS
 from breakwater.desk.sources import DeskInputError
 from breakwater.domain.signals import DataKind
 from breakwater.paper_venue.clock import to_datetime
-from breakwater.paper_venue.config import AccountConfig, VenueConfig, spec_for
+from breakwater.paper_venue.config import DEFAULT_ACCOUNT, VenueConfig, spec_for
 from breakwater.paper_venue.markets import Market, ReplayMarket, SyntheticMarket
 from breakwater.paper_venue.markets.replay import load_candles
 from breakwater.paper_venue.model import VenueState
+from breakwater.runtime.ports import Disk
 
+MARKET_FILE = "market.json"
+LISTED = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT")
+"""Symbols a synthetic market has besides those of the policy, so that a policy can name them later."""
 REPLAY_HISTORY = timedelta(days=1)
 """How much of a replayed file serves as history before trading starts."""
 
@@ -31,6 +34,19 @@ class MarketRecord(msgspec.Struct, frozen=True):
     """Market time the market was made for."""
 
 
+def read_record(disk: Disk, name: str = MARKET_FILE) -> MarketRecord | None:
+    """What an earlier run left, None if there was none. Raises DeskInputError for a damaged record."""
+    saved = disk.read(name)
+    try:
+        return msgspec.json.decode(saved, type=MarketRecord) if saved else None
+    except msgspec.DecodeError as error:
+        raise DeskInputError(f"{name} is damaged ({error}); restore it or choose another --state-dir") from error
+
+
+async def write_record(disk: Disk, name: str, record: MarketRecord) -> None:
+    await disk.replace(name, msgspec.json.encode(record))
+
+
 @dataclass(frozen=True)
 class ChosenMarket:
     record: MarketRecord
@@ -41,8 +57,9 @@ class ChosenMarket:
 
     def venue_config(self) -> VenueConfig:
         """A venue that lists the market's symbols and knows the desk's account (14,000 USDT at first)."""
-        account = AccountConfig("paper", PAPER_CREDENTIALS.api_key, PAPER_CREDENTIALS.secret)
-        return VenueConfig(symbols=tuple(spec_for(symbol) for symbol in self.market.symbols), accounts=(account,))
+        return VenueConfig(
+            symbols=tuple(spec_for(symbol) for symbol in self.market.symbols), accounts=(DEFAULT_ACCOUNT,)
+        )
 
 
 def choose_market(
@@ -62,7 +79,7 @@ def choose_market(
     if kind == "synthetic":
         if rest and not rest.isdecimal():
             raise DeskInputError(f"market {source!r}: the seed must be a whole number, for example synthetic:7")
-        listed = known.symbols if known else tuple(sorted(symbols))
+        listed = known.symbols if known else tuple(sorted({*LISTED, *symbols}))
         origin = known.origin if known else wall
         market: Market = SyntheticMarket(int(rest or 1), listed, origin)
         return ChosenMarket(

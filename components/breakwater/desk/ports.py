@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from breakwater.domain.ids import DeskId
 from breakwater.domain.signals import DataKind
 from breakwater.exchange.client import Credentials, UsdmClient
+from breakwater.paper_venue.config import DEFAULT_ACCOUNT
 from breakwater.runtime.bus import Bus
 from breakwater.runtime.clocks import Clocks
 from breakwater.runtime.ports import Disk, KeyValueStore
 
-PAPER_CREDENTIALS = Credentials("paper-key", "paper-secret")
+PAPER_CREDENTIALS = Credentials(DEFAULT_ACCOUNT.api_key, DEFAULT_ACCOUNT.api_secret)
 
 
 @dataclass(frozen=True)

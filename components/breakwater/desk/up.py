@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import msgspec
 import structlog
 from fastapi import FastAPI
 from rich.console import Console
@@ -21,13 +20,13 @@ from breakwater.dashboard.api import dashboard_routes
 from breakwater.dashboard.service import DashboardService
 from breakwater.dashboard.view import DeskFacts
 from breakwater.desk.desk import Desk
-from breakwater.desk.market import ChosenMarket, MarketRecord, choose_market
+from breakwater.desk.market import MARKET_FILE, ChosenMarket, choose_market, read_record, write_record
 from breakwater.desk.metrics_feed import MetricsFeed
 from breakwater.desk.observer import Observer
 from breakwater.desk.policy_api import policy_router
 from breakwater.desk.ports import DeskPorts
 from breakwater.desk.rundir import RunDir
-from breakwater.desk.sources import DeskInputError, desk_manifests, signal_source
+from breakwater.desk.sources import desk_manifests, signal_source
 from breakwater.desk.wall import RealPorts
 from breakwater.domain.ids import DeskId
 from breakwater.emergency_stop.api import stop_router
@@ -48,9 +47,6 @@ from breakwater.runtime.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 DESK = DeskId("main")
-MARKET_FILE = "market.json"
-LISTED = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT")
-"""Symbols a synthetic market has besides those of the policy, so that a policy can name them later."""
 FIRST_ORDER_SECONDS = 30.0
 
 
@@ -115,7 +111,7 @@ async def _running(options: UpOptions, rundir: RunDir) -> AsyncIterator[_Running
         venue = PaperVenueService(market.venue_config(), market.market, clocks, state_path=state_file, state=state)
         await venue.start()
         cleanup.push_async_callback(venue.stop)
-        await disk.replace(MARKET_FILE, msgspec.json.encode(market.record))
+        await write_record(disk, MARKET_FILE, market.record)
         endpoint = Endpoint(venue.url, venue.url.replace("http", "ws", 1))
         real = RealPorts(
             options.state_dir, clocks, desk=DESK, data=market.data, venue=endpoint, redis_url=options.redis_url
@@ -165,18 +161,10 @@ async def _to_apply(desk: Desk, manifests: DeskManifests | None) -> DeskManifest
 def _market(
     options: UpOptions, disk: FileDisk, manifests: DeskManifests | None, state: VenueState | None
 ) -> ChosenMarket:
-    saved = disk.read(MARKET_FILE)
-    try:
-        known = msgspec.json.decode(saved, type=MarketRecord) if saved else None
-    except msgspec.DecodeError as error:
-        raise DeskInputError(
-            f"{options.state_dir}/market/{MARKET_FILE} is damaged ({error}); restore it or choose another --state-dir"
-        ) from error
-    symbols = {*LISTED, *(manifests.policy.spec.symbols if manifests else ())}
     return choose_market(
         options.market,
-        symbols,
-        known=known,
+        manifests.policy.spec.symbols if manifests else (),
+        known=read_record(disk),
         state=state,
         wall=wall_clocks().infra.utc_now(),
     )

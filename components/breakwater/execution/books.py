@@ -205,7 +205,7 @@ class Books:
                 case Verified():
                     self.positions = dict(record.positions)
                     self.verified_trade = dict(record.trades)
-                    self.last_trade = dict(record.trades)
+                    self.last_trade = {s: trade for s, trade in record.trades.items() if int(trade) > 0}
                     self.seen.clear()
                     self.foreign_positions = set(record.foreign)
                 case Halted():
@@ -230,7 +230,7 @@ class Books:
     def verification(self) -> Verified:
         """The account as it stands, to be journaled once everything booked is published."""
         return Verified(
-            dict(self.last_trade), self.open_positions(), self.wallet or ZERO, tuple(sorted(self.foreign_positions))
+            dict(self.verified_trade), self.open_positions(), self.wallet or ZERO, tuple(sorted(self.foreign_positions))
         )
 
     def compacted(self) -> list[AnyRecord]:

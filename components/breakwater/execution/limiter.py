@@ -20,6 +20,8 @@ WEIGHT_LIMIT_1M = 2400
 WEIGHT_SHARE = 0.8
 """Above this share of the venue's request weight, entries wait for the next minute."""
 BAN_PAUSE_S = 60.0
+SHORTEST_WAIT_S = 0.001
+"""Waits shorter than the clock's own grain would never end."""
 
 
 class Limiter:
@@ -41,7 +43,7 @@ class Limiter:
         async with self._turn:
             while (wait := self._entry_wait()) > 0:
                 self.waits += 1
-                await self._clock.sleep(wait)
+                await self._clock.sleep(max(wait, SHORTEST_WAIT_S))
             self._tokens -= 1
 
     def urgent(self) -> None:

@@ -70,7 +70,7 @@ class Outbox:
             try:
                 await self._bus.publish(payload, time=time)
             except BusUnavailable as error:
-                log.warning("not published yet", event=type(payload).__name__, error=str(error), waiting=len(self))
+                log.warning("not published yet", payload=type(payload).__name__, error=str(error), waiting=len(self))
                 await self._clocks.infra.sleep(delay)
                 delay = min(LAST_RETRY_S, delay * 2)
             else:

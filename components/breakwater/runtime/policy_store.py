@@ -44,6 +44,8 @@ class PolicyInForce(msgspec.Struct, frozen=True):
     stale: bool
     desk: DeskManifests
     digest: str
+    who: str = ""
+    """Who brought this version into force."""
     problems: tuple[str, ...] = ()
     """What is wrong with single copies, in sentences; empty when all agree."""
 
@@ -115,6 +117,7 @@ class PolicyStore:
             stale=stale,
             desk=self._copy.desk,
             digest=self._copy.content_digest,
+            who=self._copy.history[-1].who if self._copy.history else "",
             problems=self._problems,
         )
         self._known = (self._copy, in_force)

@@ -40,12 +40,16 @@ class RedisClient:
         task = asyncio.current_task()
         cancels = task.cancelling() if task else 0
         try:
-            return await self._client.execute_command(*command)
+            answer = await self._client.execute_command(*command)
         except LOST as error:
             # Cancelled while it reads, the library may report a lost connection instead, and the task would go on.
             if task is not None and task.cancelling() > cancels:
                 raise asyncio.CancelledError from error
             raise
+        # Cancelled while it connects, it may even answer as if nothing had been.
+        if task is not None and task.cancelling() > cancels:
+            raise asyncio.CancelledError
+        return answer
 
     async def close(self) -> None:
         await self._client.aclose()

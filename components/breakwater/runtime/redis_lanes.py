@@ -98,10 +98,11 @@ class Lane:
         """Handle what arrives, for ever. Raises ProducerFenced."""
         while True:
             while not self._queue:
+                self._arrived.clear()  # before the acknowledgement, during which more may arrive
                 await self._acknowledge_handled()
-                self.drained.set()
-                self._arrived.clear()
-                await self._arrived.wait()
+                if not self._queue:
+                    self.drained.set()
+                    await self._arrived.wait()
             entry, data = self._queue[0]
             await self._handle(entry, data)
             self._queue.popleft()

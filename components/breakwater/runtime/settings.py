@@ -71,6 +71,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Market seconds per wall second; more than 0, at most 60."""
     market_anchor: datetime | None
     wall_anchor: datetime | None
+    market: str
+    """The paper venue's market: ``synthetic[:SEED]`` or ``replay:FILE[,FILE]``."""
+    symbols: tuple[str, ...]
+    """Symbols the paper venue lists besides the usual ones."""
     log_format: str
     log_level: str
     limits: dict[str, Decimal]
@@ -102,6 +106,8 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
         "speed": reader.get("BREAKWATER_SPEED", _speed, 1.0),
         "market_anchor": reader.get("BREAKWATER_MARKET_ANCHOR", _moment, None),
         "wall_anchor": reader.get("BREAKWATER_WALL_ANCHOR", _moment, None),
+        "market": reader.get("BREAKWATER_MARKET", _text, "synthetic"),
+        "symbols": reader.get("BREAKWATER_SYMBOLS", _symbols, ()),
         "log_format": reader.get("BREAKWATER_LOG_FORMAT", _choice("auto", "json", "pretty"), "auto"),
         "log_level": reader.get("BREAKWATER_LOG_LEVEL", _choice("debug", "info", "warning", "error"), "info"),
         "limits": {},
@@ -161,6 +167,13 @@ class _Reader:
 
 def _text(text: str) -> str:
     return text
+
+
+def _symbols(text: str) -> tuple[str, ...]:
+    symbols = tuple(symbol.strip() for symbol in text.split(","))
+    if not all(symbol.isalnum() and symbol.isupper() for symbol in symbols):
+        raise ValueError("must be symbols with commas between them, for example BTCUSDT,ETHUSDT")
+    return symbols
 
 
 def _path(text: str) -> Path:

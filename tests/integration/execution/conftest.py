@@ -5,6 +5,8 @@ Faults sit between ccxt and the venue, where they happen in life.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -29,6 +31,7 @@ from breakwater.paper_venue.config import SymbolSpec, VenueConfig
 from breakwater.paper_venue.core import PaperVenue, Response
 from breakwater.paper_venue.matching import FullFill
 from breakwater.paper_venue.model import Now, Tick
+from breakwater.runtime.bus import BusUnavailable
 from breakwater.runtime.context import ComponentContext
 from breakwater.runtime.events import (
     Event,
@@ -46,6 +49,7 @@ from breakwater.simulation.stores import MemoryDisk
 from breakwater.simulation.transport import MEMORY_ENDPOINT, MemorySession
 
 D = Decimal
+SEED = int(os.environ.get("BREAKWATER_TEST_SEED", "1"))
 START = datetime(2025, 10, 10, 20, 0, tzinfo=UTC)
 DESK = DeskId("desk-a")
 BTC = Symbol("BTCUSDT")
@@ -94,9 +98,7 @@ class FaultyVenue:
         self.faults: list[tuple[str, str, Fault, list[int]]] = []
         self.log: list[tuple[str, str, str]] = []
 
-    def handle(
-        self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes, now: Now
-    ) -> Response:
+    def handle(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes, now: Now) -> Response:
         text = f"{query}&{body.decode()}"
         self.log.append((method, path, text))
         for fault_method, fragment, fault, left in self.faults:
@@ -156,7 +158,9 @@ class Rig:
         self._buses["execution"] = bus
         context = ComponentContext(DESK, self.clocks, bus, self.disk, self.policy, DataKind.SYNTHETIC)
         self._session = MemorySession(self.venue, self.clocks)
-        self._client = make_client(MEMORY_ENDPOINT, CREDENTIALS, self.clocks.infra, session=self._session, timeout_s=3.0)
+        self._client = make_client(
+            MEMORY_ENDPOINT, CREDENTIALS, self.clocks.infra, session=self._session, timeout_s=3.0
+        )
         self._service = ExecutionService(context, self._client, InstrumentBook())
         self._service.on_gate_closed = lambda tick, why: self.gate_closed.append(tick)
         await bus.start()
@@ -174,6 +178,14 @@ class Rig:
         await self._session.close()
         await self._client.close()
         await self.sleep(0.01)
+
+    async def restart(self) -> None:
+        """Start again after ``kill``, with the others talking."""
+        await self.start()
+        await self.sleep(0.5)
+        await self.snapshot()
+        for symbol in (BTC, ETH):
+            await self.mark(symbol)
 
     async def ready(self) -> None:
         """Started, reconciled, stop armed, portfolio and marks known: the gate is open."""
@@ -213,7 +225,8 @@ class Rig:
     async def _leases(self) -> None:
         self._lease_runs = True
         while self._lease_runs:
-            await self.lease()
+            with contextlib.suppress(BusUnavailable):
+                await self.lease()
             await self.clocks.infra.sleep(0.3)
 
     async def lease(self) -> None:
@@ -378,7 +391,7 @@ def faults() -> type[Faults]:
 def play() -> Callable[..., Any]:
     """``play(scenario)``: run it on a ready rig in virtual time and close the rig."""
 
-    def run(scenario: Scenario[T], *, ready: bool = True, seed: int = 1) -> T:
+    def run(scenario: Scenario[T], *, ready: bool = True, seed: int = SEED) -> T:
         async def main(simulation: Simulation) -> T:
             rig = Rig(simulation)
             if ready:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -23,7 +24,8 @@ def test_entry_filled_position_has_a_stop_over_all_of_it(play: Play) -> None:
         assert rig.stops() == [(D("0.120"), D("98000"))]
         fills = rig.said(OrderFilled)
         assert [(f.role, f.quantity, f.leverage) for f in fills] == [("ENTRY", D("0.120"), 10)]
-        assert [(s.role, s.proposal_id) for s in rig.said(OrderSubmitted)][0] == ("ENTRY", "p-1")
+        first = rig.said(OrderSubmitted)[0]
+        assert (first.role, first.proposal_id) == ("ENTRY", "p-1")
         await rig.sleep(6)
         report = rig.said(AccountReported)[-1]
         assert report.positions[0].quantity == D("0.120")
@@ -98,7 +100,11 @@ def test_request_that_never_arrived_is_sent_again_only_when_it_cannot_arrive_any
         assert rig.said(OrderRefused)[-1].refusal.code == "UNRESOLVED_ORDER"
         await rig.sleep(8)
         assert len(rig.accepted()) == 1
-        ids = {text.split("newClientOrderId=")[1].split("&")[0] for m, p, text in rig.venue.log if p.endswith("/order") and m == "POST"}
+        ids = {
+            text.split("newClientOrderId=")[1].split("&")[0]
+            for m, p, text in rig.venue.log
+            if p.endswith("/order") and m == "POST"
+        }
         assert len(ids) == 1  # the same id each time
         assert rig.held() == D("0.120")
 
@@ -167,7 +173,7 @@ def test_partial_fill_below_ninety_percent_is_worked_with_new_ordinals(play: Pla
         assert rig.held() == D("0.120")
         assert rig.stops() == [(D("0.120"), D("98000"))]
         times = [record.market_ms for record in rig.accepted()]
-        assert all(later - earlier >= 500 for earlier, later in zip(times, times[1:], strict=False))
+        assert all(later - earlier >= 500 for earlier, later in itertools.pairwise(times))
         assert {s.proposal_id for s in rig.said(OrderSubmitted) if s.role == "ENTRY"} == {"p-1"}
 
     play(scenario)

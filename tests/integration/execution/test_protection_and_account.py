@@ -6,6 +6,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+import aiohttp
 import pytest
 
 from breakwater.runtime.events import AccountReported, OrderFailed, OrderFilled, OrderRefused
@@ -66,9 +67,7 @@ def test_stop_cancelled_by_somebody_else_is_replaced(play: Play) -> None:
     async def scenario(rig: Any) -> None:
         await rig.propose(rig.entry(), wait=1)
         algo = rig.core.ledger.open_algo_orders("paper", "BTCUSDT")[0]
-        rig.core._algos.cancel(
-            rig.core.ledger.account("paper"), algo.algo_id, None, rig._session.now()
-        )
+        rig.core._algos.cancel(rig.core.ledger.account("paper"), algo.algo_id, None, rig._session.now())
         await rig.sleep(7)
         assert rig.stops() == [(D("0.120"), D("98000"))]
         assert rig.held() == D("0.120")
@@ -129,8 +128,8 @@ def test_killed_between_journal_and_send_the_order_is_not_sent_again(play: Play)
         await rig.propose(proposal, wait=0.5)
         assert rig.disk.read("execution.journal")
         await rig.kill()
-        await rig.start()
-        await rig.sleep(20)
+        await rig.restart()
+        await rig.sleep(10)
         await rig.propose(proposal, wait=1)  # delivered again
         assert rig.accepted() == []
         assert rig.said(OrderRefused)[-1].refusal.code == "DUPLICATE_PROPOSAL"
@@ -146,17 +145,14 @@ def test_killed_after_the_venue_took_it_the_restart_finds_and_protects_it(play: 
             handle()
             for task in list(rig.service._tasks):
                 task.cancel()
-            raise faults_error
+            raise aiohttp.ServerDisconnectedError
 
-        import aiohttp
-
-        faults_error = aiohttp.ServerDisconnectedError()
         rig.venue.fail("POST", ORDER, kill_after)
         proposal = rig.entry()
         await rig.propose(proposal, wait=0.5)
         assert rig.stops() == []
         await rig.kill()
-        await rig.start()
+        await rig.restart()
         await rig.sleep(3)
         assert len(rig.accepted()) == 1
         assert rig.held() == D("0.120")
@@ -174,7 +170,7 @@ def test_restart_with_everything_in_order_changes_nothing(play: Play) -> None:
         await rig.propose(rig.entry(), wait=6)
         orders = rig.venue.count("POST", "rder?")
         await rig.kill()
-        await rig.start()
+        await rig.restart()
         await rig.sleep(6)
         assert rig.venue.count("POST", "rder?") == orders
         assert rig.stops() == [(D("0.120"), D("98000"))]
@@ -207,7 +203,7 @@ def test_order_of_somebody_else_closes_the_gate_until_it_is_gone(play: Play) -> 
         client = rig._client
         await client.create_order("ETH/USDT:USDT", "limit", "buy", "1", "3900")
         await rig.sleep(6)
-        state, why = rig.service.gate()
+        _, why = rig.service.gate()
         assert why is not None
         assert why.code == "NOT_RECONCILED"
         assert "ETHUSDT" in rig.said(AccountReported)[-1].foreign[0]

@@ -6,11 +6,19 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from breakwater.domain.orders import Side
 from breakwater.domain.stop_state import StopState
-from breakwater.runtime.events import AccountReported, FlatConfirmed, OrderFailed, OrderFilled, OrderRefused, StopRearmed
+from breakwater.runtime.events import (
+    AccountReported,
+    FlatConfirmed,
+    OrderFailed,
+    OrderFilled,
+    OrderRefused,
+    StopRearmed,
+)
 
 D = Decimal
 Play = Callable[..., Any]
@@ -117,7 +125,7 @@ def test_exit_chunks_respect_the_market_lot_size(play: Play) -> None:
     async def scenario(rig: Any) -> None:
         await rig.propose(rig.entry())
         rules = rig.service._instruments.get("BTCUSDT")
-        rig.service._instruments.update([type(rules)(**{**{f: getattr(rules, f) for f in rules.__struct_fields__}, "max_market_quantity": D("0.050")})])
+        rig.service._instruments.update([msgspec.structs.replace(rules, max_market_quantity=D("0.050"))])
         await rig.trip()
         await rig.sleep(1)
         assert nothing_left(rig)

@@ -62,7 +62,13 @@ async def client(server: EmbeddedServer) -> AsyncIterator[RedisClient]:
 
 class MakeBus(Protocol):
     async def __call__(
-        self, producer: str, *, disk: Disk | None = None, group: str | None = None, reads: str = "", handler: Handler | None = None
+        self,
+        producer: str,
+        *,
+        disk: Disk | None = None,
+        group: str | None = None,
+        reads: str = "",
+        handler: Handler | None = None,
     ) -> RedisBus: ...
 
 
@@ -72,7 +78,12 @@ async def make_bus(server: EmbeddedServer) -> AsyncIterator[MakeBus]:
     async with AsyncExitStack() as stack:
 
         async def make(
-            producer: str, *, disk: Disk | None = None, group: str | None = None, reads: str = "", handler: Handler | None = None
+            producer: str,
+            *,
+            disk: Disk | None = None,
+            group: str | None = None,
+            reads: str = "",
+            handler: Handler | None = None,
         ) -> RedisBus:
             bus = RedisBus(server.url, DESK, producer, WallInfraClock(), disk=disk)
             if handler is not None:
@@ -98,7 +109,14 @@ def candle() -> Callable[[int], CandleClosed]:
     def make(number: int) -> CandleClosed:
         price = Decimal(number)
         return CandleClosed(
-            Symbol("BTCUSDT"), NOW + timedelta(minutes=5 * number), timedelta(minutes=5), price, price, price, price, price
+            Symbol("BTCUSDT"),
+            NOW + timedelta(minutes=5 * number),
+            timedelta(minutes=5),
+            price,
+            price,
+            price,
+            price,
+            price,
         )
 
     return make
@@ -136,9 +154,10 @@ def recorder() -> Recorder:
 @pytest.fixture
 def eventually() -> Callable[..., Awaitable[None]]:
     """Wait until a condition holds; fails after ``seconds``."""
+
     async def wait(condition: Callable[[], bool], seconds: float = 10.0) -> None:
         async with asyncio.timeout(seconds):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - any condition, nobody to tell us
                 await asyncio.sleep(0.01)
 
     return wait

@@ -116,10 +116,10 @@ def test_reset_too_early_prints_code_sentence_and_remaining_time(breakwater: Any
 
 def test_reset_accepted_with_new_baseline_says_so(breakwater: Any, desk: Any) -> None:
     desk.answers["GET", "/v1/status"] = (200, COOLING)
-    desk.answers["POST", "/v1/stop/requests"] = (200, {**TAKEN, "text": "re-armed"})
+    desk.answers["POST", "/v1/stop/requests"] = (200, {**TAKEN, "text": "re-armed after main-7"})
     found = breakwater("reset", "--reason", "checked", "--new-baseline")
     assert found.code == 0
-    assert "armed again after main-7" in found.out
+    assert "✓ re-armed after main-7" in found.out
     assert json.loads(desk.received[-1][3])["newBaseline"] is True
 
 

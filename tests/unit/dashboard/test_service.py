@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from breakwater.dashboard.api import dashboard_routes
+from breakwater.dashboard.api import routes_for_address
 from breakwater.dashboard.equity_curve import EquityCurve
 from breakwater.domain.ids import Symbol
 from breakwater.runtime import events as e
@@ -79,9 +79,9 @@ def test_equity_curve_is_bounded_and_keeps_its_ends() -> None:
     assert not curve.add(begin, Decimal(1), now=1e9), "an older point is not taken"
 
 
-def client_of(harness: Any, **options: Any) -> httpx.AsyncClient:
+def client_of(harness: Any, host: str = "127.0.0.1", token: str = "") -> httpx.AsyncClient:
     app = FastAPI()
-    app.include_router(dashboard_routes(harness.service, **options))
+    app.include_router(routes_for_address(harness.service, host, token))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8080")
 
 
@@ -126,7 +126,7 @@ async def test_loopback_names_are_served(harness: Any, host: str) -> None:
 
 
 async def test_with_a_read_token_nothing_is_shown_without_it(harness: Any) -> None:
-    async with client_of(harness, read_token="s3cret", hosts=None) as client:
+    async with client_of(harness, host="0.0.0.0", token="s3cret") as client:
         for path in ("/", "/v1/status", "/v1/events", "/v1/stream", "/page/app.js", "/?token=wrong"):
             assert (await client.get(path)).status_code == 401, path
         allowed = await client.get("/v1/status", headers={"Authorization": "Bearer s3cret"})
@@ -136,6 +136,11 @@ async def test_with_a_read_token_nothing_is_shown_without_it(harness: Any) -> No
         assert "HttpOnly" in moved.headers["set-cookie"]
         assert "SameSite=strict" in moved.headers["set-cookie"]
         assert (await client.get("/v1/status")).status_code == 200, "the cookie is enough from now on"
+
+
+async def test_listening_beyond_loopback_without_a_token_is_refused(harness: Any) -> None:
+    with pytest.raises(ValueError, match="needs a token"):
+        routes_for_address(harness.service, "0.0.0.0", "")
 
 
 async def test_readiness_follows_the_bus(harness: Any) -> None:

@@ -12,6 +12,7 @@ import pytest
 from breakwater.dashboard.state import MOST_EVENTS, MOST_ORDERS, DeskState
 from breakwater.dashboard.status import build_status
 from breakwater.dashboard.view import DeskStatus, encode
+from breakwater.domain.gate import GateState
 from breakwater.domain.ids import ClientOrderId, DeskId, ProposalId, Symbol, TradeId, VenueOrderId
 from breakwater.domain.orders import OrderRole, OrderStatus, OrderType, Side
 from breakwater.domain.refusals import Refusal, RefusalCode
@@ -19,10 +20,17 @@ from breakwater.domain.stop_state import StopState, Trigger
 from breakwater.runtime import events as e
 
 
-def built(state: DeskState, make: Any, *, now: float = 100.0, policy: Any = "in force") -> DeskStatus:
+def built(state: DeskState, make: Any, *, now: float = 100.0, policy: Any = "in force", gate: Any = None) -> DeskStatus:
     in_force = make.policy if policy == "in force" else policy
     return build_status(
-        state, desk=DeskId("main"), facts=make.facts, data="SYNTHETIC", policy=in_force, market_now=make.noon, now=now
+        state,
+        desk=DeskId("main"),
+        facts=make.facts,
+        data="SYNTHETIC",
+        policy=in_force,
+        market_now=make.noon,
+        now=now,
+        gate=gate,
     )
 
 
@@ -47,20 +55,23 @@ def test_gate_with_an_armed_stop_and_execution_heard_is_open_until_the_lease_end
     assert not expired.stop.lease_fresh
 
 
-def test_gate_when_execution_says_closed_shows_its_code_and_sentence(make: Any) -> None:
+def test_gate_as_execution_itself_says_wins_over_what_is_derived(make: Any) -> None:
     state = DeskState()
     state.apply(make.event("emergency_stop", e.StopLease(make.view())), 100.0)
-    closed = make.heartbeat("execution", checks={"gate": False}, gate="NOT_RECONCILED: compare the account first")
-    state.apply(make.event("execution", closed), 100.0)
-    gate = built(state, make).gate
-    assert (gate.state, gate.code, gate.reason) == ("REDUCE_ONLY", "NOT_RECONCILED", "compare the account first")
+    state.apply(make.event("execution", make.heartbeat("execution")), 100.0)
+    why = Refusal(RefusalCode.PASSIVE_BREACH, "exposure is 201 %")
+    gate = built(state, make, gate=(GateState.REDUCE_ONLY, why)).gate
+    assert (gate.state, gate.code, gate.reason) == ("REDUCE_ONLY", "PASSIVE_BREACH", "exposure is 201 %")
     assert gate.told_by == "execution"
 
 
-def test_gate_when_execution_says_open_but_the_stop_is_gone_is_not_shown_open(make: Any) -> None:
+def test_gate_when_execution_has_not_compared_the_account_is_not_shown_open(make: Any) -> None:
     state = DeskState()
-    state.apply(make.event("execution", make.heartbeat("execution", checks={"gate": True})), 100.0)
-    assert built(state, make).gate.state == "REDUCE_ONLY"
+    state.apply(make.event("emergency_stop", e.StopLease(make.view())), 100.0)
+    beat = make.heartbeat("execution", checks={"account": False}, account="a foreign position in XRPUSDT")
+    state.apply(make.event("execution", beat), 100.0)
+    gate = built(state, make).gate
+    assert (gate.state, gate.code, gate.reason) == ("REDUCE_ONLY", "NOT_RECONCILED", "a foreign position in XRPUSDT")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,354 @@
+"""``breakwater run COMPONENT``: one component in its own process, as on Kubernetes, with probes and metrics over HTTP.
+
+Settings come from the environment (docs/reference/settings.md). The policy is read from Redis and its JSON backup; the
+component named ``policy`` is its writer where no operator runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import structlog
+from fastapi import APIRouter
+
+from breakwater.domain.signals import DataKind
+from breakwater.runtime.bus import Bus
+from breakwater.runtime.clocks import Clocks, wall_clocks
+from breakwater.runtime.context import ComponentContext
+from breakwater.runtime.file_disk import FileDisk
+from breakwater.runtime.heartbeat import send_heartbeats
+from breakwater.runtime.http import HttpServer, component_app
+from breakwater.runtime.instrument_book import InstrumentBook
+from breakwater.runtime.instrument_feed import announce_instruments, follow_instruments
+from breakwater.runtime.lifecycle import Service
+from breakwater.runtime.logging import configure_logging
+from breakwater.runtime.manifests import load_manifests
+from breakwater.runtime.metrics import Metrics
+from breakwater.runtime.policy_events import policy_announcer
+from breakwater.runtime.policy_store import PolicyStore
+from breakwater.runtime.redis_bus import RedisBus
+from breakwater.runtime.redis_kv import RedisKeyValueStore
+from breakwater.runtime.settings import Settings, SettingsError, read_secret
+
+# Components import what only they need (ccxt is 80 MB) inside their own function below.
+if TYPE_CHECKING:
+    from breakwater.exchange.client import UsdmClient
+
+log = structlog.get_logger(__name__)
+
+POLICY_REFRESH_SECONDS = 5.0
+HISTORY_RETRY_SECONDS = 2.0
+
+
+@dataclass
+class _Parts:
+    """A component's process while it is put together."""
+
+    settings: Settings
+    clocks: Clocks
+    bus: Bus
+    context: ComponentContext
+    policy: PolicyStore
+    token: str | None
+    routers: list[APIRouter] = field(default_factory=list)
+    instruments: InstrumentBook = field(default_factory=InstrumentBook)
+    announces_instruments: bool = False
+    clients: list[UsdmClient] = field(default_factory=list)
+
+    def client(self, *, with_keys: bool) -> UsdmClient:
+        from breakwater.exchange.client import Credentials, Endpoint, make_client
+
+        settings = self.settings
+        endpoint = None
+        if settings.venue_url is not None:
+            websocket = settings.venue_ws_url or settings.venue_url.replace("http", "ws", 1)
+            endpoint = Endpoint(settings.venue_url, websocket)
+        credentials = None
+        if with_keys:
+            if settings.api_key_file is None or settings.api_secret_file is None:
+                raise SettingsError(
+                    ["BREAKWATER_API_KEY_FILE and BREAKWATER_API_SECRET_FILE must name the files with the exchange key"]
+                )
+            credentials = Credentials(
+                read_secret(settings.api_key_file, "BREAKWATER_API_KEY_FILE"),
+                read_secret(settings.api_secret_file, "BREAKWATER_API_SECRET_FILE"),
+            )
+        client = make_client(endpoint, credentials, self.clocks.infra)
+        self.clients.append(client)
+        return client
+
+    def needs_token(self) -> str:
+        if self.token is None:
+            raise SettingsError(["BREAKWATER_TOKEN_FILE must name the file with the token that guards this component"])
+        return self.token
+
+
+def _market_data(parts: _Parts) -> Service:
+    from breakwater.market_data.service import MarketData
+
+    parts.announces_instruments = True
+    return MarketData(parts.context, parts.client(with_keys=False), parts.instruments)
+
+
+def _ai_engine(parts: _Parts) -> Service:
+    from breakwater.ai_engine.api import signals_router
+    from breakwater.ai_engine.service import AiEngine
+    from breakwater.ai_engine.sources.momentum import MomentumSource
+    from breakwater.domain.ids import Symbol
+    from breakwater.market_data.feed import Feed, FeedError
+    from breakwater.market_data.service import HISTORY_CANDLES
+    from breakwater.runtime.events import CandleClosed
+
+    feed = Feed(parts.client(with_keys=False), lambda _: None, lambda *_: None)
+
+    async def history(symbol: Symbol) -> list[CandleClosed]:
+        while True:
+            try:
+                return await feed.history(symbol, HISTORY_CANDLES, parts.clocks.market.now())
+            except FeedError as error:
+                log.warning("history not loaded yet", symbol=symbol, error=str(error))
+                await parts.clocks.infra.sleep(HISTORY_RETRY_SECONDS)
+
+    engine = AiEngine(parts.context, [MomentumSource()], history=history)
+    parts.routers.append(signals_router(engine, parts.clocks.market, token=parts.needs_token()))
+    return engine
+
+
+def _risk_manager(parts: _Parts) -> Service:
+    from breakwater.risk_manager.api import throttle_router
+    from breakwater.risk_manager.service import RiskManager
+
+    follow_instruments(parts.instruments, parts.bus)
+    manager = RiskManager(parts.context, parts.instruments)
+    parts.routers.append(throttle_router(manager, token=parts.needs_token()))
+    return manager
+
+
+def _execution(parts: _Parts) -> Service:
+    from breakwater.execution.api import execution_router
+    from breakwater.execution.service import ExecutionService
+
+    parts.announces_instruments = True
+    execution = ExecutionService(parts.context, parts.client(with_keys=True), parts.instruments)
+    parts.routers.append(execution_router(execution, parts.needs_token()))
+    return execution
+
+
+def _portfolio(parts: _Parts) -> Service:
+    from breakwater.portfolio.service import PortfolioService
+
+    return PortfolioService(parts.context)
+
+
+def _emergency_stop(parts: _Parts) -> Service:
+    from breakwater.emergency_stop.api import stop_router
+    from breakwater.emergency_stop.service import EmergencyStopService
+
+    stop = EmergencyStopService(parts.context)
+    parts.routers.append(stop_router(stop, parts.needs_token()))
+    return stop
+
+
+def _health_monitor(parts: _Parts) -> Service:
+    from breakwater.health_monitor.api import health_router
+    from breakwater.health_monitor.service import HealthMonitor
+
+    monitor = HealthMonitor(parts.context)
+    parts.routers.append(health_router(monitor))
+    return monitor
+
+
+def _dashboard(parts: _Parts) -> Service:
+    from breakwater.dashboard.api import dashboard_routes
+    from breakwater.dashboard.service import DashboardService
+    from breakwater.dashboard.view import DeskFacts
+
+    facts = DeskFacts(
+        market=parts.settings.venue_url or "binance",
+        build=version("breakwater"),
+        started_at=parts.clocks.infra.utc_now(),
+        speed=f"{parts.settings.speed:g}",
+    )
+    page = DashboardService(parts.context, facts)
+    parts.routers.append(
+        dashboard_routes(page, read_token=parts.token, hosts=None if parts.token else ("127.0.0.1", "localhost"))
+    )
+    return page
+
+
+def _policy(parts: _Parts) -> Service:
+    return _PolicyWriter(parts)
+
+
+MAKERS: dict[str, Callable[[_Parts], Service]] = {
+    "market_data": _market_data,
+    "ai_engine": _ai_engine,
+    "risk_manager": _risk_manager,
+    "execution": _execution,
+    "portfolio": _portfolio,
+    "emergency_stop": _emergency_stop,
+    "health_monitor": _health_monitor,
+    "dashboard": _dashboard,
+    "policy": _policy,
+}
+
+
+class _PolicyWriter(Service):
+    """Brings BREAKWATER_POLICY_FILE into force and keeps it fresh; where an operator runs, the operator does this."""
+
+    name = "policy"
+
+    def __init__(self, parts: _Parts) -> None:
+        super().__init__()
+        self._parts = parts
+
+    async def start(self) -> None:
+        path = self._parts.settings.policy_file
+        if path is None:
+            raise SettingsError(["BREAKWATER_POLICY_FILE must name the file with TradingPolicy and EmergencyStop"])
+        await self._parts.policy.apply(load_manifests(path), who="breakwater run policy")
+        self.progress += 1
+
+
+async def run_component(name: str, settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT; 0 after a clean stop. Raises SettingsError and the typed errors of starting."""
+    configure_logging(format_=settings.log_format, level=settings.log_level, desk=settings.desk, component=name)
+    if name == "paper_venue":
+        return await _run_paper_venue(settings)
+    if settings.redis_url is None:
+        raise SettingsError(["REDIS_URL must be set: components in processes of their own share one Redis"])
+    clocks = wall_clocks(speed=settings.speed, market_anchor=settings.market_anchor, wall_anchor=settings.wall_anchor)
+    root = settings.state_dir / name
+    disk, spool = FileDisk(root / "state", owner=name), FileDisk(root / "bus", owner=name)
+    policy_disk = FileDisk(root / "policy", owner=name)
+    store = RedisKeyValueStore(settings.redis_url, clocks.infra)
+    bus = RedisBus(settings.redis_url, settings.desk, name, clocks.infra, disk=spool)
+    writer = name == "policy"
+    announce = policy_announcer(bus, clocks.market) if writer else None
+    policy = PolicyStore(store, policy_disk, clocks.infra, desk=settings.desk, writer=writer, on_change=announce)
+    context = ComponentContext(
+        desk=settings.desk, clocks=clocks, bus=bus, disk=disk, policy=policy, data=_data_kind(settings)
+    )
+    token = read_secret(settings.token_file, "BREAKWATER_TOKEN_FILE") if settings.token_file else None
+    parts = _Parts(settings, clocks, bus, context, policy, token)
+    try:
+        service = MAKERS[name](parts)
+        return await _serve(parts, service)
+    finally:
+        await bus.stop()
+        for client in parts.clients:
+            await client.close()
+        await store.close()
+        for volume in (disk, spool, policy_disk):
+            volume.close()
+
+
+def _data_kind(settings: Settings) -> DataKind:
+    """Only the exchange itself is market data; whatever another address serves is taken for synthetic."""
+    return DataKind.MARKET if settings.venue_url is None else DataKind.SYNTHETIC
+
+
+async def _serve(parts: _Parts, service: Service) -> int:
+    settings, bus = parts.settings, parts.bus
+    metrics = Metrics(desk=settings.desk, component=service.name, version=version("breakwater"))
+    metrics.watch_connected(lambda: bus.connected)
+    app = component_app([service], metrics, parts.clocks.infra, routers=parts.routers, token=parts.token)
+    server = HttpServer(app, settings.http_host, settings.http_port)
+    await server.start()
+    refreshing = asyncio.ensure_future(_follow_policy(parts))
+    try:
+        await bus.start()
+        await parts.policy.refresh()
+        await service.start()
+        beat = send_heartbeats(service, bus, parts.clocks, lambda: service.progress, metrics=metrics)
+        service.spawn(beat, "heartbeat")
+        if parts.announces_instruments:
+            service.spawn(announce_instruments(parts.instruments, bus, parts.clocks), "instruments")
+        log.info("running", url=f"http://{settings.http_host}:{server.port}")
+        return await _until_stopped(service, server, refreshing)
+    finally:
+        refreshing.cancel()
+        await service.stop()
+        await server.stop()
+
+
+async def _follow_policy(parts: _Parts) -> None:
+    while True:
+        await parts.clocks.infra.sleep(POLICY_REFRESH_SECONDS)
+        await parts.policy.refresh()
+
+
+async def _until_stopped(service: Service, server: HttpServer, *tasks: asyncio.Future[None]) -> int:
+    stop = asyncio.ensure_future(_signal())
+    failed = [asyncio.ensure_future(_failure(part)) for part in (service, server)]
+    try:
+        done, _ = await asyncio.wait([stop, *failed, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        return 0
+    finally:
+        for waiting in (stop, *failed):
+            waiting.cancel()
+
+
+async def _signal() -> None:
+    """Return at the first SIGINT or SIGTERM."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+async def _failure(service: Service) -> None:
+    raise RuntimeError(f"{service.name} failed") from await asyncio.shield(service.failed)
+
+
+async def _run_paper_venue(settings: Settings) -> int:
+    """The simulated exchange alone: BREAKWATER_MARKET names its market, BREAKWATER_HTTP_PORT where it listens."""
+    from breakwater.desk.market import MARKET_FILE, choose_market, read_record, write_record
+    from breakwater.paper_venue.service import PaperVenueService
+    from breakwater.paper_venue.state_file import VenueStateFile
+
+    disk = FileDisk(settings.state_dir / "paper_venue", owner="paper_venue")
+    state_file = settings.state_dir / "paper_venue" / "state.json"
+    state = VenueStateFile(state_file).load()
+    market = choose_market(
+        settings.market,
+        settings.symbols,
+        known=read_record(disk, MARKET_FILE),
+        state=state,
+        wall=wall_clocks().infra.utc_now(),
+    )
+    clocks = wall_clocks(
+        speed=settings.speed, market_anchor=settings.market_anchor or market.now, wall_anchor=settings.wall_anchor
+    )
+    venue = PaperVenueService(
+        market.venue_config(),
+        market.market,
+        clocks,
+        host=settings.http_host,
+        port=settings.http_port,
+        state_path=state_file,
+        state=state,
+    )
+    await venue.start()
+    await write_record(disk, MARKET_FILE, market.record)
+    stop = asyncio.ensure_future(_signal())
+    running = asyncio.ensure_future(venue.run())
+    try:
+        done, _ = await asyncio.wait([running, stop], return_when=asyncio.FIRST_COMPLETED)
+        if running in done:
+            running.result()
+            log.info("the market has ended; the venue goes on serving")
+            await stop
+        return 0
+    finally:
+        running.cancel()
+        stop.cancel()
+        await venue.stop()
+        disk.close()
