@@ -178,6 +178,14 @@ class Entries:
             if order.state.resting:
                 await self.cancel(order)
 
+    async def sweep(self, *, gate_open: bool) -> None:
+        """Resting entries that nobody watches any more (after a restart, or found late), or that the gate forbids."""
+        now = self._clocks.market.now()
+        for order in self._books.working(None, OrderRole.ENTRY):
+            expires_at = order.proposal.expires_at
+            if order.state.resting and (not gate_open or (expires_at is not None and expires_at <= now)):
+                await self.cancel(order)
+
     async def cancel(self, order: TrackedOrder) -> bool:
         """Cancel one plain order by id. False: not certain yet; reconciliation looks it up."""
         result = await self._calls.cancel_plain(order.symbol, order.client_id)

@@ -44,7 +44,8 @@ class FactFinder:
         books = self._books
         in_force = self._policy.current()
         limits = in_force.limits if in_force else None
-        others = [order for order in books.live() if order.client_id != own]
+        # Asked about the desk alone, many times a second: no order matters then.
+        others = [order for order in books.live() if order.client_id != own] if symbol else []
         entries = [order for order in others if order.adds_risk and order.outstanding > ZERO]
         gross = self._gross()
         equity = books.snapshot.equity if books.snapshot else None

@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 
 REQUOTE_S = 5.0
 PAGE_S = 15.0
+LONGEST_PAUSE_S = 5.0
 ROUND_S = 0.25
 """Pause between rounds while something is still open."""
 
@@ -147,7 +148,9 @@ class Flattener:
             self._protection.wake_all()
             if self._cause is not cause and self._cause is not None and reading is not None:
                 return reading
-            await self._clocks.infra.sleep(ROUND_S if elapsed < PAGE_S else 1.0)
+            # A venue that told us to stay away would only ban us for asking.
+            pause = min(self._calls.pause_s(), LONGEST_PAUSE_S)
+            await self._clocks.infra.sleep(max(pause, ROUND_S if elapsed < PAGE_S else 1.0))
 
     async def _page_later(self, cause: Cause) -> None:
         await self._clocks.infra.sleep(PAGE_S)

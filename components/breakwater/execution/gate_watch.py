@@ -55,10 +55,9 @@ class GateWatch:
         """Evaluate at the instant the stop's lease ends, until cancelled."""
         while True:
             remaining = self._books.stop.remaining_s
-            if remaining > 0:
-                # A little later than the lease, so that it has ended for certain.
-                await wait_for_event(self._heard, remaining + 0.001)
-            else:
+            if remaining <= 0:
                 await self._heard.wait()
+            # A little later than the lease, so that it has ended for certain.
+            elif not await wait_for_event(self._heard, remaining + 0.001):
+                self.evaluate()
             self._heard.clear()
-            self.evaluate()

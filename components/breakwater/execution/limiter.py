@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import asyncio
 
+import structlog
+
 from breakwater.exchange.errors import Attempt, Outcome
 from breakwater.runtime.clocks import InfraClock
+
+log = structlog.get_logger(__name__)
 
 PER_MINUTE = 1200
 BURST = 50
@@ -65,6 +69,12 @@ class Limiter:
             self._paused_until = max(self._paused_until, now + (attempt.retry_after_s or 1.0))
         if attempt.outcome is Outcome.BANNED:
             self.bans += 1
+            log.error(
+                "the venue shut this address out: find out what asked too often, and stop other programs on its key",
+                http_status=attempt.status,
+                retry_after_s=attempt.retry_after_s,
+                message=attempt.message,
+            )
             self._paused_until = max(self._paused_until, now + (attempt.retry_after_s or BAN_PAUSE_S))
 
     def _entry_wait(self) -> float:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from breakwater.domain.gate import GateState
 from breakwater.domain.ids import Symbol
-from breakwater.domain.orders import Proposal
+from breakwater.domain.orders import OrderRole, Proposal
 from breakwater.domain.refusals import Refusal
 from breakwater.exchange.client import UsdmClient
 from breakwater.execution.books import Books
@@ -110,8 +111,12 @@ class Parts:
             self.gate.evaluate()
 
         def compared() -> None:
-            self.gate.evaluate()
+            gate_open = self.gate.evaluate() is GateState.OPEN
             self.protection.wake_all()
+            if any(order.state.resting for order in self.books.working(None, OrderRole.ENTRY)):
+                spawn(self.entries.sweep(gate_open=gate_open), "sweep")
+            if self.stream.lags_behind(self.fills.from_rest):
+                spawn(self.stream.restart(), "stream.restart")
             if self.books.open_positions():
                 self.flattener.again()
 

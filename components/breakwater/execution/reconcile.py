@@ -79,7 +79,8 @@ class Reconciler:
         while True:
             done = await self.once()
             self._wanted.clear()
-            await wait_for_event(self._wanted, PERIOD_S if done else RETRY_S)
+            pause = PERIOD_S if done else max(RETRY_S, min(self._calls.pause_s(), PERIOD_S))
+            await wait_for_event(self._wanted, pause)
 
     async def once(self, *, whole: bool = False) -> AccountReading | None:
         """One comparison. None when the venue did not answer or kept changing; then nothing was reported."""

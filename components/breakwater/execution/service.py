@@ -16,7 +16,7 @@ from breakwater.execution.journal import ExecutionJournal, Halted
 from breakwater.execution.lookup import RECEIVE_WINDOW_S
 from breakwater.execution.orders import TrackedOrder
 from breakwater.execution.parts import Parts
-from breakwater.execution.startup import account_problems, load_instruments
+from breakwater.execution.startup import account_problems, keep_clock, load_instruments, measure_clock
 from breakwater.runtime.context import ComponentContext
 from breakwater.runtime.events import (
     Event,
@@ -29,6 +29,7 @@ from breakwater.runtime.events import (
 )
 from breakwater.runtime.instrument_book import InstrumentBook
 from breakwater.runtime.lifecycle import Check, Service
+from breakwater.runtime.ports import DiskError
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +77,10 @@ class ExecutionService(Service):
         self.books.restore(await self._journal.load())
         if self._journal.damaged:
             self.books.entries_allowed_from = self._context.clocks.market.now()
-        await self._journal.compact(self.books.compacted())
+        try:
+            await self._journal.compact(self.books.compacted())
+        except DiskError as error:  # positions have to be looked after all the same
+            log.error("journal not compacted", error=str(error))
         client = self._client
         client.options["recvWindow"] = round(RECEIVE_WINDOW_S * 1000)
         parts = self._parts = Parts(self._context, self.books, self._journal, client, self._instruments, self.spawn)
@@ -97,11 +101,13 @@ class ExecutionService(Service):
 
     async def _bring_up(self, parts: Parts) -> None:
         infra = self._context.clocks.infra
+        await measure_clock(parts.client, parts.calls, infra)
         self._instruments.update(await load_instruments(parts.client, parts.calls, infra))
         parts.reconciler.account_problems = await account_problems(parts.client, parts.calls, infra)
         self.spawn(parts.stream.apply(), "stream.apply")
         self.spawn(parts.stream.watch(), "stream.watch")
         self.spawn(parts.stream.keep_alive(), "stream.keep-alive")
+        self.spawn(keep_clock(parts.client, parts.calls, infra), "clock")
         self.spawn(parts.reconciler.run(), "reconcile")
 
     async def stop(self) -> None:

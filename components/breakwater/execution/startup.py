@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 
@@ -19,6 +19,9 @@ log = structlog.get_logger(__name__)
 
 FIRST_RETRY_S = 0.25
 LAST_RETRY_S = 5.0
+CLOCK_EVERY_S = 60.0
+SLOWEST_CLOCK_S = 1.0
+CLOCK_WARN_MS = 500
 
 
 async def load_instruments(client: UsdmClient, calls: VenueCalls, clock: InfraClock) -> list[Instrument]:
@@ -50,6 +53,28 @@ async def account_problems(client: UsdmClient, calls: VenueCalls, clock: InfraCl
     if multi:
         problems.append("the account is in multi-assets mode: switch it to single-asset mode at the venue")
     return tuple(problems)
+
+
+async def keep_clock(client: UsdmClient, calls: VenueCalls, clock: InfraClock) -> NoReturn:
+    """Measure how far our clock is off the venue's, at once and then every minute; requests are signed accordingly."""
+    while True:
+        await measure_clock(client, calls, clock)
+        await clock.sleep(CLOCK_EVERY_S)
+
+
+async def measure_clock(client: UsdmClient, calls: VenueCalls, clock: InfraClock) -> bool:
+    """One measurement, taken at the middle of the round trip. False: it did not answer, or took too long to tell."""
+    asked, before = clock.utc_now(), clock.monotonic()
+    answer = await calls.server_time()
+    took = clock.monotonic() - before
+    if answer.value is None or took > SLOWEST_CLOCK_S:
+        return False
+    offset_ms = round(((asked - answer.value).total_seconds() + took / 2) * 1000)
+    if abs(offset_ms) > CLOCK_WARN_MS:
+        log.warning("this machine's clock is off the venue's", offset_ms=offset_ms)
+    # ccxt subtracts it from the time it signs with.
+    client.options["timeDifference"] = offset_ms
+    return True
 
 
 def _flag(name: str) -> Any:

@@ -60,6 +60,8 @@ class UserStream:
         self.events = 0
         self.reconnects = 0
         self.nonsense = 0
+        self._fetched_before = 0
+        self._events_before = 0
 
     # ------------------------------------------------------------------------------------------------ connection
 
@@ -97,6 +99,15 @@ class UserStream:
         """Drop the connection; `watch` opens a new one with a new key."""
         self._forget_key()
         await self._drop()
+
+    def lags_behind(self, fetched_fills: int) -> bool:
+        """Whether fills had to be fetched since the last call and nothing at all came through here: connected or not, it is dead."""
+        fetched, came = fetched_fills - self._fetched_before, self.events - self._events_before
+        self._fetched_before, self._events_before = fetched_fills, self.events
+        if fetched > 0 and came == 0:
+            log.warning("user stream silent while orders filled; connecting anew", fetched=fetched)
+            return True
+        return False
 
     async def close(self) -> None:
         """Drop the connection for good."""

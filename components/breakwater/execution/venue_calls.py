@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any, TypeVar
 
 from breakwater.domain.ids import Symbol, TradeId, VenueOrderId
@@ -25,7 +26,7 @@ from breakwater.exchange.parse import (
     parse_position,
     parse_trade,
 )
-from breakwater.exchange.reader import VenueReplyError
+from breakwater.exchange.reader import Reader, VenueReplyError
 from breakwater.execution.limiter import Limiter
 from breakwater.execution.orders import TrackedOrder
 
@@ -50,6 +51,14 @@ class VenueCalls:
         if isinstance(result.error, VenueReplyError):
             self.nonsense += 1
         return result
+
+    def pause_s(self) -> float:
+        """Seconds the venue told us to keep away for."""
+        return self._limiter.venue_pause_s()
+
+    async def server_time(self) -> Attempt[datetime]:
+        """The venue's clock."""
+        return await self.call(self._client.fapiPublicGetTime(), _server_time)
 
     async def account(self) -> Attempt[AccountReport]:
         return await self.call(self._client.fapiPrivateV3GetAccount(), parse_account)
@@ -93,6 +102,10 @@ class VenueCalls:
         self._limiter.urgent()
         query = {"symbol": symbol, "clientAlgoId": client_id}
         return await self.call(self._client.fapiPrivateDeleteAlgoOrder(query), parse_algo_cancel)
+
+
+def _server_time(reply: object) -> datetime:
+    return Reader(reply, "time").time("serverTime")
 
 
 def absent(result: Attempt[Any]) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import aiohttp
 import pytest
 
+from breakwater.execution.startup import measure_clock
 from breakwater.runtime.events import AccountReported, OrderFailed, OrderFilled, OrderRefused
 
 D = Decimal
@@ -285,3 +287,56 @@ def test_same_seed_gives_the_same_run(play: Play) -> None:
         return str([(e.time, e.payload) for e in rig.events()])
 
     assert play(scenario, seed=7) == play(scenario, seed=7)
+
+
+def test_clock_that_is_off_is_measured_and_requests_are_still_taken(play: Play) -> None:
+    async def scenario(rig: Any) -> None:
+        infra = rig.clocks.infra
+        honest = infra.utc_now
+
+        class Off:
+            """Our machine's clock, 40 s slow for signing; the venue keeps the right time."""
+
+            def utc_now(self) -> Any:
+                return honest() - timedelta(seconds=40)
+
+            def monotonic(self) -> float:
+                return float(infra.monotonic())
+
+        rig._client.clock = Off()
+        # What `measure_clock` sees is the service's own clock: shift it the same way for one measurement.
+        offset = await measure(rig, Off())
+        assert offset == -40_000
+        await rig.propose(rig.entry(), wait=1)
+        assert rig.held() == D("0.120")
+
+    async def measure(rig: Any, clock: Any) -> int:
+        parts = rig.service.parts
+        assert await measure_clock(rig._client, parts.calls, clock)
+        return int(rig._client.options["timeDifference"])
+
+    play(scenario)
+
+
+def test_silent_stream_is_connected_anew(play: Play) -> None:
+    async def scenario(rig: Any) -> None:
+        await rig.sleep(6)
+        tap, rig.service._client.tap = rig.service._client.tap, None
+        await rig.propose(rig.entry(), wait=6)
+        assert rig.stops() == [(D("0.120"), D("98000"))]
+        assert rig.service.parts.stream.reconnects >= 1
+        rig.service._client.tap = tap
+
+    play(scenario)
+
+
+def test_resting_entry_of_an_earlier_life_is_taken_back_when_it_expires(play: Play) -> None:
+    async def scenario(rig: Any) -> None:
+        await rig.propose(rig.entry(price=D("99900"), time_in_force="GTX"))
+        await rig.kill()
+        await rig.restart()
+        assert len(rig.resting()) == 1
+        await rig.sleep(70)
+        assert rig.resting() == []
+
+    play(scenario)
