@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from rich.console import Console
 
 from breakwater.ai_engine.api import signals_router
-from breakwater.dashboard.api import dashboard_routes
+from breakwater.dashboard.api import routes_for_address
 from breakwater.dashboard.service import DashboardService
 from breakwater.dashboard.view import DeskFacts
 from breakwater.desk.desk import Desk
@@ -40,13 +40,14 @@ from breakwater.risk_manager.api import throttle_router
 from breakwater.runtime.clocks import Clocks, wall_clocks
 from breakwater.runtime.file_disk import FileDisk
 from breakwater.runtime.http import HttpServer, component_app
-from breakwater.runtime.logging import redactor
+from breakwater.runtime.logging import configure_logging, redactor
 from breakwater.runtime.manifests import DeskManifests
 from breakwater.runtime.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
 DESK = DeskId("main")
+LOG_FILE = "desk.log"
 FIRST_ORDER_SECONDS = 30.0
 
 
@@ -68,10 +69,13 @@ class UpOptions:
 
 async def up(options: UpOptions, console: Console | None = None) -> int:
     """Run until interrupted; 0 after a clean stop. Raises the typed errors of what could not be started."""
-    console = console or Console(stderr=True)
+    console = console or Console(soft_wrap=True)
     began = time.monotonic()
     rundir = RunDir(options.state_dir)
     rundir.claim()
+    # The terminal is for what a person should act on; everything else is in the log.
+    log_file = (options.state_dir / LOG_FILE).open("a", encoding="utf-8")
+    configure_logging(format_="json", stream=log_file, desk=DESK)
     try:
         async with _running(options, rundir) as running:
             # Ready to be interrupted before anything is said.
@@ -84,6 +88,7 @@ async def up(options: UpOptions, console: Console | None = None) -> int:
         return 0
     finally:
         rundir.release()
+        log_file.close()
 
 
 @dataclass
@@ -121,12 +126,14 @@ async def _running(options: UpOptions, rundir: RunDir) -> AsyncIterator[_Running
         token = rundir.token()
         redactor.register(token)
         desk = Desk(ports, [signal_source(name, clocks.infra, follow=True) for name in options.signals])
-        page = DashboardService(desk.context("dashboard"), _facts(options, market, clocks, manifests))
+        page = DashboardService(
+            desk.context("dashboard"), _facts(options, market, clocks, manifests), gate=desk.execution.gate
+        )
         desk.add(page)
         observer = Observer(ports.bus("up"))
         await observer.start()
         cleanup.push_async_callback(observer.stop)
-        server = HttpServer(_app(desk, page, ports, token), options.host, options.port)
+        server = HttpServer(_app(desk, page, ports, options.host, token), options.host, options.port)
         # Bind before the desk trades: a port in use is said at once, and nothing has happened yet.
         await server.start()
         cleanup.push_async_callback(server.stop)
@@ -184,10 +191,10 @@ def _version() -> str:
     return version("breakwater")
 
 
-def _app(desk: Desk, page: DashboardService, ports: DeskPorts, token: str) -> FastAPI:
+def _app(desk: Desk, page: DashboardService, ports: DeskPorts, host: str, token: str) -> FastAPI:
     market_clock = ports.clocks.market
     routers = [
-        dashboard_routes(page),
+        routes_for_address(page, host, token),
         stop_router(desk.emergency_stop, token),
         execution_router(desk.execution, token),
         signals_router(desk.ai_engine, market_clock, token=token),
@@ -218,28 +225,31 @@ async def _greet(running: _Running, console: Console, began: float, interrupted:
         f"{f' at {running.options.speed:g}x' if running.options.speed != 1 else ''}, "
         f"profile {policy.policy.profile.value}, policy version {policy.version}"
     )
-    console.print(f"  page     [link]{_url(running.server)}[/]   (state in {running.options.state_dir})")
+    console.print(f"  page     [link]{_url(running.server)}[/]")
+    console.print(f"  state    {running.options.state_dir}, log {running.options.state_dir / LOG_FILE}")
     console.print(f"  trades   {', '.join(policy.policy.symbols)} on signals from {', '.join(running.options.signals)}")
-    console.print("  waiting for the first order ...", end="\r")
-    ready = asyncio.ensure_future(running.observer.wait_for(lambda: bool(running.observer.submitted)))
+    seen = running.observer
+    ready = asyncio.ensure_future(
+        seen.wait_for(lambda: bool(seen.submitted) or (seen.snapshot is not None and bool(seen.snapshot.positions)))
+    )
     stop = asyncio.ensure_future(interrupted.wait())
     await asyncio.wait([ready, stop, *running.tasks], timeout=FIRST_ORDER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-    if ready.done():
-        order = running.observer.submitted[0]
+    if seen.submitted:
+        order = seen.submitted[0]
         console.print(
             f"  trading  first order {time.monotonic() - began:.1f} s after the start: "
             f"{order.side} {order.quantity} {order.symbol}"
         )
+    elif seen.snapshot is not None and seen.snapshot.positions:
+        console.print(f"  trading  goes on with {len(seen.snapshot.positions)} open positions from before")
     elif not interrupted.is_set():
-        reasons = ", ".join(f"{code} {n}x" for code, n in running.observer.refused.most_common(3))
-        console.print(f"  no order yet: {reasons or 'no signal so far'} (breakwater status says more)        ")
+        reasons = ", ".join(f"{code} {n}x" for code, n in seen.refused.most_common(3))
+        console.print(f"  waiting  no order yet: {reasons or 'no signal so far'} (breakwater status says more)")
     for task in (ready, stop):
         task.cancel()
     console.print("  try      breakwater status")
-    console.print("           breakwater trip --reason 'trying it out'     then: breakwater reset --reason checked")
-    console.print(
-        "           breakwater drill crash --market synthetic:1 --start 2025-10-10T20:00:00Z --end 2025-10-10T23:00:00Z"
-    )
+    console.print("           breakwater trip --reason 'trying it out'")
+    console.print("           breakwater drill crash --market synthetic:1 --speed max")
     console.print("  stop     Ctrl-C; starting again goes on where it was")
 
 

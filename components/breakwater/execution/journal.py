@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import structlog
@@ -95,7 +96,8 @@ class ExecutionJournal:
     """Typed, synced on return."""
 
     def __init__(self, disk: Disk) -> None:
-        self._journal: TypedJournal[AnyRecord] = TypedJournal(disk, FILE, AnyRecord)
+        kind: Any = AnyRecord  # a union is a type to msgspec, not to mypy
+        self._journal: TypedJournal[AnyRecord] = TypedJournal(disk, FILE, kind)
         self._disk = disk
         self.damaged = ""
         """Non-empty: records were lost; says which. The process starts all the same: positions have to be looked after."""

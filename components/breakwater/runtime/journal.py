@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import zlib
+from types import UnionType
 from typing import Generic, TypeVar
 
 import msgspec
@@ -203,7 +204,7 @@ class Journal:
 class TypedJournal(Generic[T]):
     """A journal of msgspec values; decimals as exact strings."""
 
-    def __init__(self, disk: Disk, name: str, kind: type[T]) -> None:
+    def __init__(self, disk: Disk, name: str, kind: type[T] | UnionType) -> None:
         self.journal = Journal(disk, name)
         self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(kind)
         self._encoder = msgspec.json.Encoder(decimal_format="string")

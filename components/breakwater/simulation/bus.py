@@ -7,7 +7,7 @@ are stored encoded, so what cannot travel fails here as it would there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -39,19 +39,36 @@ class HandlerFailure:
     error: BaseException
 
 
+class _Stored:
+    """An event as the server holds it: encoded. Decoded once for all who read it: events are immutable."""
+
+    __slots__ = ("_data", "_event", "type")
+
+    def __init__(self, event: Event) -> None:
+        self.type = event.type
+        self._data = encode_event(event)
+        self._event: Event | None = None
+
+    @property
+    def event(self) -> Event:
+        if self._event is None:
+            self._event = decode_event(self._data)
+        return self._event
+
+
 @dataclass
 class _Stream:
     epoch: int = 0
-    events: list[tuple[str, bytes]] = field(default_factory=list)
-    """Type name and encoded event."""
+    events: list[_Stored] = field(default_factory=list)
     wakers: _Wakers = field(default_factory=dict)
 
 
 @dataclass
 class _States:
-    values: dict[tuple[str, str], bytes] = field(default_factory=dict)
-    """By type name and producer."""
-    wakers: _Wakers = field(default_factory=dict)
+    values: dict[str, dict[str, _Stored]] = field(default_factory=dict)
+    """By type name, then producer."""
+    wakers: dict[str, _Wakers] = field(default_factory=dict)
+    """By type name: a heartbeat does not wake who waits for a lease."""
 
 
 class MemoryBroker:
@@ -77,11 +94,12 @@ class MemoryBroker:
         for stream in self._streams.values():
             _wake(stream.wakers)
         for states in self._states.values():
-            _wake(states.wakers)
+            for wakers in states.wakers.values():
+                _wake(wakers)
 
     def stream(self, desk: DeskId, producer: str) -> tuple[Event, ...]:
         """All events a producer published, for checkers."""
-        return tuple(decode_event(data) for _, data in self._stream((desk, producer)).events)
+        return tuple(stored.event for stored in self._stream((desk, producer)).events)
 
     def backlog(self, desk: DeskId, producer: str, group: str, consumer: str) -> int:
         """Events of ``producer`` that ``group`` of component ``consumer`` has not handled yet, whatever their type."""
@@ -121,7 +139,7 @@ class MemoryBus:
         stream = self._open_stream()
         self._sequence += 1
         event = self._event(payload, time)
-        stream.events.append((event.type, encode_event(event)))
+        stream.events.append(_Stored(event))
         _wake(stream.wakers)
         await asyncio.sleep(0)
         return event
@@ -130,8 +148,8 @@ class MemoryBus:
         self._open_stream()
         event = self._event(payload, time)
         states = self._broker._desk_states(self.desk)
-        states.values[event.type, self.producer] = encode_event(event)
-        _wake(states.wakers)
+        states.values.setdefault(event.type, {})[self.producer] = _Stored(event)
+        _wake(states.wakers.get(event.type, {}))
         await asyncio.sleep(0)
 
     def subscribe(
@@ -195,24 +213,26 @@ class MemoryBus:
 class _Reader:
     """Common to both kinds of delivery: sleeps until woken, one event at a time."""
 
-    def __init__(self, broker: MemoryBroker, name: str, wakers: _Wakers) -> None:
+    def __init__(self, broker: MemoryBroker, name: str, wakers: Iterable[_Wakers]) -> None:
         self.name = name
         self.wake = asyncio.Event()
         self._broker = broker
-        self._wakers = wakers
+        self._wakers = tuple(wakers)
 
     def begin(self) -> None:
         """Take the starting position, before the first event can arrive."""
 
     async def run(self) -> None:
-        self._wakers[self] = None
+        for wakers in self._wakers:
+            wakers[self] = None
         try:
             while True:
                 self.wake.clear()
                 await self._drain()
                 await self.wake.wait()
         finally:
-            self._wakers.pop(self, None)
+            for wakers in self._wakers:
+                wakers.pop(self, None)
 
     async def _drain(self) -> None:
         raise NotImplementedError
@@ -243,7 +263,7 @@ class _Subscription(_Reader):
         infra: InfraClock,
     ) -> None:
         self._stream = broker._stream((desk, producer))
-        super().__init__(broker, f"{consumer}.{group or 'live'}<{producer}", self._stream.wakers)
+        super().__init__(broker, f"{consumer}.{group or 'live'}<{producer}", (self._stream.wakers,))
         self._key = (desk, producer, consumer, group) if group is not None else None
         self._names = names
         self._handler = handler
@@ -260,8 +280,8 @@ class _Subscription(_Reader):
     async def _drain(self) -> None:
         retry_s = FIRST_RETRY_S
         while self._broker.up and self._mine() and self._next < len(self._stream.events):
-            name, data = self._stream.events[self._next]
-            if name in self._names and not await self._offer(self._handler, decode_event(data)):
+            stored = self._stream.events[self._next]
+            if stored.type in self._names and not await self._offer(self._handler, stored.event):
                 await self._infra.sleep(retry_s)
                 retry_s = min(LAST_RETRY_S, retry_s * 2)
                 continue
@@ -281,23 +301,25 @@ class _Watch(_Reader):
         self, broker: MemoryBroker, desk: DeskId, consumer: str, names: frozenset[str], handler: Handler
     ) -> None:
         states = broker._desk_states(desk)
-        super().__init__(broker, f"{consumer}.state:{','.join(sorted(names))}", states.wakers)
-        self._states = states.values
-        self._names = names
+        kinds = sorted(names)
+        super().__init__(
+            broker, f"{consumer}.state:{','.join(kinds)}", [states.wakers.setdefault(kind, {}) for kind in kinds]
+        )
+        self._states = {kind: states.values.setdefault(kind, {}) for kind in kinds}
         self._handler = handler
-        self._seen: dict[tuple[str, str], bytes] = {}
+        self._seen: dict[tuple[str, str], _Stored] = {}
 
     async def _drain(self) -> None:
         changed = True
         while changed and self._broker.up:
             changed = False
-            for key in [key for key in self._states if key[0] in self._names]:
-                data = self._states[key]
-                if self._seen.get(key) is data:
-                    continue
-                changed = True
-                self._seen[key] = data
-                await self._offer(self._handler, decode_event(data))
+            for kind, values in self._states.items():
+                for producer, stored in tuple(values.items()):
+                    if self._seen.get((kind, producer)) is stored:
+                        continue
+                    changed = True
+                    self._seen[kind, producer] = stored
+                    await self._offer(self._handler, stored.event)
 
 
 def _names(types: Collection[type[Payload]]) -> frozenset[str]:
