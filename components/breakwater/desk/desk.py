@@ -100,14 +100,18 @@ class Desk:
         """Run one more component with the desk (its page, an observer). Before ``start``."""
         self.components.append(component)
 
-    async def start(self, manifests: DeskManifests | None, *, who: str) -> None:
-        """Bring ``manifests`` into force (None: what was in force before goes on), then start everything."""
+    async def start(self, manifests: DeskManifests | None, *, who: str, otherwise: DeskManifests | None = None) -> None:
+        """Bring ``manifests`` into force, then start everything.
+
+        None: what was in force before goes on, or ``otherwise`` where nothing was.
+        """
         try:
             for bus in self._buses.values():
                 await bus.start()
             await self.policy.refresh()
-            if manifests is not None:
-                await self.policy.apply(manifests, who=who)
+            chosen = manifests or (otherwise if self.policy.current() is None else None)
+            if chosen is not None:
+                await self.policy.apply(chosen, who=who)
             for component in self.components:
                 await component.start()
                 self._started.append(component)

@@ -138,7 +138,7 @@ async def _running(options: UpOptions, rundir: RunDir) -> AsyncIterator[_Running
         await server.start()
         cleanup.push_async_callback(server.stop)
         cleanup.push_async_callback(desk.stop)
-        await desk.start(await _to_apply(desk, manifests), who="breakwater up")
+        await desk.start(manifests, who="breakwater up", otherwise=desk_manifests(profile=None, policy=None, stop=None))
         running = _Running(desk, observer, venue, market, server, options, [])
         running.tasks = [asyncio.ensure_future(venue.run()), asyncio.ensure_future(desk.run())]
         cleanup.push_async_callback(_cancel, running.tasks)
@@ -157,12 +157,6 @@ def _manifests(options: UpOptions) -> DeskManifests | None:
     if options.profile is None and options.policy_file is None and options.stop_file is None:
         return None
     return desk_manifests(profile=options.profile, policy=options.policy_file, stop=options.stop_file)
-
-
-async def _to_apply(desk: Desk, manifests: DeskManifests | None) -> DeskManifests | None:
-    if manifests is not None:
-        return manifests
-    return None if await desk.policy.refresh() else desk_manifests(profile=None, policy=None, stop=None)
 
 
 def _market(
