@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from breakwater.paper_venue.model import Account, AcceptedOrder, VenueState
+from breakwater.paper_venue.model import AcceptedOrder, Account, VenueState
 from breakwater.paper_venue.state_file import VenueStateFile
 
 START_BALANCE = Decimal(14_000)
@@ -74,7 +74,7 @@ class VenueBook:
         return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def venue_book() -> type[VenueBook]:
     """``venue_book(path of state.json)``."""
     return VenueBook

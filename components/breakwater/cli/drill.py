@@ -64,7 +64,10 @@ def crash(
     )
 
     from breakwater.drills.crash import CrashOptions, run_crash
+    from breakwater.runtime.logging import configure_logging
 
+    # The report is the answer, and nothing else may stand on stdout; of the rest only errors are worth a line.
+    configure_logging(level="error", desk="drill")
     options = CrashOptions(
         market=files,
         start=begins,

@@ -115,7 +115,8 @@ def _components(components: list[dict[str, Any]]) -> None:
     unwell = [c for c in components if c["status"] != "ok"]
     console().print(f"Components: {len(components) - len(unwell)} of {len(components)} ok")
     for c in unwell:
-        why = ", ".join(c["failing"]) or f"last heard {c['age_seconds']:.0f} s ago"
+        told = [f"{check}: {detail}" if (detail := c["detail"].get(check)) else check for check in c["failing"]]
+        why = "; ".join(told) or f"last heard {c['age_seconds']:.0f} s ago"
         console().print(f"  {c['name']} {c['status']}: {why}", style="yellow")
 
 

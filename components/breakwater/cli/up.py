@@ -75,7 +75,7 @@ def up(
         state_dir=state_dir(state),
         host=host,
         port=port,
-        redis_url=redis_url or None,
+        redis_url=_redis_url(redis_url) if redis_url else None,
         signals=sources,
     )
     raise typer.Exit(asyncio.run(run(options)))
@@ -92,6 +92,20 @@ def _market(text: str) -> str:
     raise CliError(
         Exit.USAGE, f"--market {text} is not a market.", "Give synthetic, synthetic:SEED or replay:FILE[,FILE]."
     )
+
+
+def _redis_url(text: str) -> str:
+    from breakwater.runtime.settings import parse_redis_url
+
+    try:
+        return parse_redis_url(text)
+    except ValueError as error:
+        # Not shown: it may carry a password.
+        raise CliError(
+            Exit.USAGE,
+            f"--redis-url (or REDIS_URL) is no address of a Redis: {error}.",
+            "For example redis://localhost:6379/0",
+        ) from None
 
 
 def _signal_source(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import structlog
 from fastapi import APIRouter
 
+from breakwater.desk.bus_counts import BusCounts
 from breakwater.domain.signals import DataKind
-from breakwater.runtime.bus import Bus
 from breakwater.runtime.clocks import Clocks, wall_clocks
 from breakwater.runtime.context import ComponentContext
 from breakwater.runtime.file_disk import FileDisk
@@ -51,7 +51,7 @@ class _Parts:
 
     settings: Settings
     clocks: Clocks
-    bus: Bus
+    bus: RedisBus
     context: ComponentContext
     policy: PolicyStore
     token: str | None
@@ -257,6 +257,7 @@ async def _serve(parts: _Parts, service: Service) -> int:
     settings, bus = parts.settings, parts.bus
     metrics = Metrics(desk=settings.desk, component=service.name, version=version("breakwater"))
     metrics.watch_connected(lambda: bus.connected)
+    BusCounts(metrics, [bus])
     app = component_app([service], metrics, parts.clocks.infra, routers=parts.routers, token=parts.token)
     server = HttpServer(app, settings.http_host, settings.http_port)
     await server.start()
@@ -270,7 +271,7 @@ async def _serve(parts: _Parts, service: Service) -> int:
         if parts.announces_instruments:
             service.spawn(announce_instruments(parts.instruments, bus, parts.clocks), "instruments")
         log.info("running", url=f"http://{settings.http_host}:{server.port}")
-        return await _until_stopped(service, server, refreshing)
+        return await _until_stopped((service, server, bus), refreshing)
     finally:
         refreshing.cancel()
         await service.stop()
@@ -283,9 +284,10 @@ async def _follow_policy(parts: _Parts) -> None:
         await parts.policy.refresh()
 
 
-async def _until_stopped(service: Service, server: HttpServer, *tasks: asyncio.Future[None]) -> int:
+async def _until_stopped(parts: Iterable[Service], *tasks: asyncio.Future[None]) -> int:
+    """Until a signal; raises when a part fails: a bus fails when another process took over as this producer."""
     stop = asyncio.ensure_future(_signal())
-    failed = [asyncio.ensure_future(_failure(part)) for part in (service, server)]
+    failed = [asyncio.ensure_future(_failure(part)) for part in parts]
     try:
         done, _ = await asyncio.wait([stop, *failed, *tasks], return_when=asyncio.FIRST_COMPLETED)
         for task in done:

@@ -14,6 +14,7 @@ import structlog
 from breakwater.ai_engine.service import AiEngine
 from breakwater.ai_engine.source import SignalSource
 from breakwater.desk.ports import DeskPorts
+from breakwater.domain.stop_state import StopState
 from breakwater.emergency_stop.service import EmergencyStopService
 from breakwater.execution.gate_watch import GateClosed
 from breakwater.execution.service import ExecutionService
@@ -121,9 +122,11 @@ class Desk:
             raise
 
     async def run(self) -> None:
-        """Keep the policy fresh and wait until a component fails; raises what made it fail."""
+        """Keep the policy fresh and wait until a component or a bus fails; raises what made it fail."""
         fresh = asyncio.ensure_future(self.policy.keep_fresh())
-        failing = {asyncio.ensure_future(_failure(component)): component for component in self.components}
+        # A bus on a real server is a service with tasks of its own; it fails, for one, when another process took its place.
+        buses = [bus for bus in self.buses if isinstance(bus, Service)]
+        failing = [asyncio.ensure_future(_failure(part)) for part in (*self.components, *buses)]
         try:
             done, _ = await asyncio.wait([fresh, *failing], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -143,10 +146,19 @@ class Desk:
             await client.close()
 
     @property
+    def buses(self) -> tuple[Bus, ...]:
+        return tuple(self._buses.values())
+
+    @property
+    def stop_state(self) -> StopState | None:
+        """The emergency stop's state; None while it has not read its own latch and copies."""
+        return self.emergency_stop.view().state if self.emergency_stop.settled else None
+
+    @property
     def open_positions(self) -> int | None:
-        """How many positions are open; None while that is not known."""
+        """How many positions are open; None while that is not known, or the venue says otherwise than the ledger."""
         snapshot = self.portfolio.snapshot
-        return len(snapshot.positions) if snapshot is not None else None
+        return len(snapshot.positions) if snapshot is not None and snapshot.reconciled else None
 
     def _beat(self, component: Service) -> None:
         bus = self._buses[component.name]

@@ -19,16 +19,19 @@ from breakwater.ai_engine.api import signals_router
 from breakwater.dashboard.api import routes_for_address
 from breakwater.dashboard.service import DashboardService
 from breakwater.dashboard.view import DeskFacts
+from breakwater.desk.bus_counts import BusCounts
 from breakwater.desk.desk import Desk
 from breakwater.desk.market import MARKET_FILE, ChosenMarket, choose_market, read_record, write_record
 from breakwater.desk.metrics_feed import MetricsFeed
 from breakwater.desk.observer import Observer
 from breakwater.desk.policy_api import policy_router
+from breakwater.desk.policy_change import refusals
 from breakwater.desk.ports import DeskPorts
 from breakwater.desk.rundir import RunDir
-from breakwater.desk.sources import desk_manifests, signal_source
+from breakwater.desk.sources import DeskInputError, desk_manifests, signal_source
 from breakwater.desk.wall import RealPorts
 from breakwater.domain.ids import DeskId
+from breakwater.domain.policy import TradingMode
 from breakwater.emergency_stop.api import stop_router
 from breakwater.exchange.client import Endpoint
 from breakwater.execution.api import execution_router
@@ -156,7 +159,10 @@ def _manifests(options: UpOptions) -> DeskManifests | None:
     """What was asked for on the command line; None: nothing, so go on with what was in force."""
     if options.profile is None and options.policy_file is None and options.stop_file is None:
         return None
-    return desk_manifests(profile=options.profile, policy=options.policy_file, stop=options.stop_file)
+    chosen = desk_manifests(profile=options.profile, policy=options.policy_file, stop=options.stop_file)
+    for problem in refusals(None, chosen, stop=None, open_positions=None, modes=(TradingMode.PAPER,)):
+        raise DeskInputError(f"{problem.field} {problem.problem}: {problem.remedy}")
+    return chosen
 
 
 def _market(
@@ -196,11 +202,12 @@ def _app(desk: Desk, page: DashboardService, ports: DeskPorts, host: str, token:
         health_router(desk.health_monitor),
         policy_router(
             desk.policy,
-            stop_state=lambda: desk.emergency_stop.view().state,
+            stop_state=lambda: desk.stop_state,
             open_positions=lambda: desk.open_positions,
         ),
     ]
     metrics = Metrics(desk=ports.desk, component="desk", version=_version())
+    BusCounts(metrics, desk.buses)
     desk.add(MetricsFeed(desk.context("metrics"), metrics))
     return component_app(desk.components, metrics, ports.clocks.infra, routers=routers, token=token)
 

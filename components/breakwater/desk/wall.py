@@ -40,12 +40,14 @@ class RealPorts:
         self._store: RedisKeyValueStore | None = None
 
     async def start(self) -> DeskPorts:
-        """Start the embedded server if there is one. Raises ServerError."""
+        """Start the embedded server if there is one; ask a given one for a sign of life. Raises ServerError, StoreUnavailable."""
         if self.server is not None:
             await self.server.start()
             self._redis_url = self.server.url
         assert self._redis_url is not None
         self._store = RedisKeyValueStore(self._redis_url, self._clocks.infra)
+        # Buses would wait for it and go on without: right for a desk that runs, not for a person who mistyped an address.
+        await self._store.ping()
         optional = {} if self._credentials is None else {"credentials": self._credentials}
         return DeskPorts(
             desk=self._desk,

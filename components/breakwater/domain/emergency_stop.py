@@ -48,6 +48,7 @@ __all__ = [
     "on_time",
     "started",
     "unknown_state",
+    "waits_for_rules",
 ]
 
 CONFIRM_AFTER = timedelta(seconds=1)
@@ -82,6 +83,14 @@ def on_rules(memory: Memory, before: StopRules | None, rules: StopRules | None, 
     return Step(replace(memory, latched=new, pending=()), (moved,))
 
 
+def waits_for_rules(memory: Memory, rules: StopRules) -> bool:
+    """Whether ``on_rules`` still has something to do although ``rules`` are not new: what was refused or unknown before."""
+    latched = memory.latched
+    if latched.stopped:
+        return latched.held is None
+    return rules.enabled is (latched.state is StopState.DISABLED)
+
+
 def on_snapshot(memory: Memory, snapshot: Snapshot, rules: StopRules | None, now: datetime) -> Step:
     """A portfolio snapshot arrived: judge it. A redelivered or overtaken one changes nothing."""
     last = memory.snapshot
@@ -89,7 +98,7 @@ def on_snapshot(memory: Memory, snapshot: Snapshot, rules: StopRules | None, now
         snapshot.sequence == last.sequence or (snapshot.sequence < last.sequence and snapshot.time < last.time)
     ):
         return Step(memory)
-    if problem := unusable(snapshot):
+    if problem := unusable(snapshot, rules, now):
         known = bool(memory.snapshot_problem)
         noted = () if known else (Noted("snapshot_unusable", now, problem),)
         return Step(replace(memory, snapshot_problem=problem), noted)

@@ -11,6 +11,7 @@ import msgspec
 from breakwater.domain.ids import Symbol
 from breakwater.domain.instruments import Instrument
 from breakwater.domain.limits import EffectiveLimits
+from breakwater.domain.money import ZERO
 from breakwater.domain.policy import TradingMode
 from breakwater.domain.stop_state import StopView
 
@@ -55,5 +56,9 @@ class GateFacts(msgspec.Struct, frozen=True):
     last_entry_at: datetime | None
     repeated: int
     """Identical entries approved in a row before this one."""
+    in_flight_quantity: Decimal = ZERO
+    """Base units of ``in_flight_notional`` that are on this symbol."""
+    marks_missing: frozenset[Symbol] = frozenset()
+    """Symbols with a position or an entry in flight whose mark is not known, or too old: exposure is then not known."""
     already_executed: bool = False
     """This proposal was journaled before."""

@@ -127,6 +127,11 @@ def check_entry(proposal: Proposal, facts: GateFacts) -> Refusal | None:
     if closed is not None:
         return closed
     assert facts.limits is not None  # closed_because refuses without a policy
+    numbers = [proposal.quantity, proposal.price]
+    if proposal.protection is not None:
+        numbers += [proposal.protection.stop_price, proposal.protection.target_price]
+    if any(number is not None and not number.is_finite() for number in numbers):
+        return _no(RefusalCode.QUANTITY_GRID, "quantity and prices must be finite numbers")
     for check in (_check_origin, _check_instrument, _check_shape, _check_protection, _check_pace):
         refusal = check(proposal, facts)
         if refusal is not None:
@@ -159,9 +164,17 @@ def _check_instrument(proposal: Proposal, facts: GateFacts) -> Refusal | None:
     if not rules.trading:
         return _no(RefusalCode.INSTRUMENT_HALTED, f"the venue does not trade {proposal.symbol} at the moment")
     if facts.mark is None or facts.mark <= ZERO:
-        return _no(RefusalCode.PRICE_UNKNOWN, f"no mark price of {proposal.symbol} is known")
+        return _no(RefusalCode.PRICE_UNKNOWN, f"no recent mark price of {proposal.symbol} is known")
     if facts.equity is None or facts.equity <= ZERO:
-        return _no(RefusalCode.EQUITY_UNKNOWN, "the account's equity is not known or not positive")
+        return _no(
+            RefusalCode.EQUITY_UNKNOWN,
+            "the account's equity is not positive, or not known: there is no complete, recent portfolio snapshot",
+        )
+    if facts.marks_missing:
+        return _no(
+            RefusalCode.PRICE_UNKNOWN,
+            f"exposure is not known: no recent mark price of {', '.join(sorted(facts.marks_missing))}",
+        )
     if facts.position is None or facts.unresolved:
         return _no(
             RefusalCode.UNRESOLVED_ORDER,
@@ -262,12 +275,14 @@ def _check_limits(proposal: Proposal, facts: GateFacts, limits: EffectiveLimits)
     leverage = proposal.leverage
     if leverage is None or leverage < 1:
         return _no(RefusalCode.LEVERAGE, "the proposal does not say which leverage it uses")
-    most = min(limits.max_leverage.value, rules.leverage_cap(notional))
+    # Brackets and margin count the whole position: what is held, what is on its way and this order.
+    whole = (abs(facts.position or ZERO) + facts.in_flight_quantity) * mark + notional
+    most = min(limits.max_leverage.value, rules.leverage_cap(whole))
     if leverage > most:
         return _no(
             RefusalCode.LEVERAGE,
             f"leverage {leverage} is above {most} (policy {limits.max_leverage.value}, "
-            f"venue {rules.leverage_cap(notional)} at this size)",
+            f"venue {rules.leverage_cap(whole)} at this size)",
             leverage=leverage,
             limit=most,
         )
@@ -288,17 +303,17 @@ def _check_limits(proposal: Proposal, facts: GateFacts, limits: EffectiveLimits)
             margin=margin,
             limit=limits.min_position_margin_usd.value,
         )
-    held = abs(facts.position or ZERO) * mark / leverage
-    if held + margin > limits.max_position_margin_usd.value:
+    if whole / leverage > limits.max_position_margin_usd.value:
         return _over(
-            RefusalCode.MARGIN_MAX, "position margin", held + margin, limits.max_position_margin_usd.value, "USDT"
+            RefusalCode.MARGIN_MAX, "position margin", whole / leverage, limits.max_position_margin_usd.value, "USDT"
         )
-    return _check_risk(proposal, facts, limits, equity, mark) or _check_book(proposal, facts, limits, notional)
+    return _check_risk(proposal, facts, limits, equity, mark, whole) or _check_book(proposal, facts, limits, notional)
 
 
 def _check_risk(
-    proposal: Proposal, facts: GateFacts, limits: EffectiveLimits, equity: Decimal, mark: Decimal
+    proposal: Proposal, facts: GateFacts, limits: EffectiveLimits, equity: Decimal, mark: Decimal, whole: Decimal
 ) -> Refusal | None:
+    """``whole``: notional of the position once everything has filled; its stop will be this proposal's."""
     rules, protection, leverage = facts.instrument, proposal.protection, proposal.leverage
     assert rules is not None
     assert protection is not None
@@ -314,7 +329,11 @@ def _check_risk(
     limit = equity * limits.max_risk_per_trade_pct.value / HUNDRED
     if loss > limit:
         return _over(RefusalCode.RISK_AT_STOP, "loss at the stop, costs included,", loss, limit, "USDT")
-    bracket = rules.bracket_for(proposal.quantity * mark)
+    loss = whole * (stop_distance / mark + ROUND_TRIP_COST_PCT / HUNDRED)
+    limit = equity * limits.max_risk_per_position_pct.value / HUNDRED
+    if whole > proposal.quantity * mark and loss > limit:
+        return _over(RefusalCode.RISK_AT_STOP, "loss of the whole position at the stop", loss, limit, "USDT")
+    bracket = rules.bracket_for(whole)
     maintenance = bracket.maintenance_margin_rate if bracket else ZERO
     liquidation_distance = mark * (ONE / leverage - maintenance)
     if liquidation_distance < LIQUIDATION_TO_STOP * stop_distance:

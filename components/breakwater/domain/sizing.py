@@ -11,7 +11,7 @@ from decimal import Decimal
 import msgspec
 
 from breakwater.domain.instruments import Instrument
-from breakwater.domain.leverage import Liquidity, leveraged_notional
+from breakwater.domain.leverage import LeveragedNotional, Liquidity, leveraged_notional
 from breakwater.domain.limits import Binding, EffectiveLimits
 from breakwater.domain.money import HUNDRED, ONE, ZERO, ceil_to, floor_to, plain
 from breakwater.domain.orders import Side
@@ -20,6 +20,9 @@ from breakwater.domain.refusals import Refusal, RefusalCode
 
 FALLBACK_FACTOR = Decimal("0.5")
 """Margin of a signal that stands in for models which were not available, relative to a full one."""
+
+HEADROOM_PCT = Decimal("0.05")
+"""How far the mark may move between sizing and the gate's last look without an order being refused (docs/decisions/0004)."""
 
 DEFAULT_FEE_PCT = Decimal("0.05")
 DEFAULT_SLIPPAGE_PCT = Decimal("0.05")
@@ -104,7 +107,7 @@ def size(given: SizingInput) -> Sized | Refusal:
         margin,
         given.limits.leverage.value,
         side=given.side,
-        stop_pct=stop_pct,
+        stop_pct=_stop_pct_after_move(given.side, stop_pct),
         instrument=given.instrument,
         liquidity=given.liquidity,
     )
@@ -123,7 +126,12 @@ def size(given: SizingInput) -> Sized | Refusal:
         if notional > cap_notional:
             notional = cap_notional
             trail.note(name, notional / leverage, notional)
-    quantity = floor_to(notional / given.mark, given.instrument.step_size)
+    quantity = notional / given.mark
+    most = _most_after_move(given, stop_pct, leveraged, room)
+    if quantity > most:
+        quantity = most
+        trail.note("headroom", quantity * given.mark / leverage, quantity * given.mark, binds=False)
+    quantity = floor_to(quantity, given.instrument.step_size)
     notional = quantity * given.mark
     trail.note("stepSize", notional / leverage, notional, binds=False)
     return _prices(given, stop_pct, quantity, leverage, trail)
@@ -192,6 +200,35 @@ def _notional_caps(given: SizingInput, stop_pct: Decimal, room: Decimal) -> list
     ]
 
 
+def _stop_pct_after_move(side: Side, stop_pct: Decimal) -> Decimal:
+    """Distance of the stop, in percent of the mark, after the mark has moved by the headroom away from it."""
+    moved = stop_pct + HEADROOM_PCT
+    return moved / (ONE - HEADROOM_PCT / HUNDRED) if side is Side.SELL else moved
+
+
+def _most_after_move(given: SizingInput, stop_pct: Decimal, leveraged: LeveragedNotional, room: Decimal) -> Decimal:
+    """The largest quantity that stays within every limit of the gate when the mark moves by the headroom against the order.
+
+    Limits on notional are met sooner when the mark rises, the loss at the stop when it moves away from the stop.
+    """
+    limits, headroom = given.limits, HEADROOM_PCT / HUNDRED
+    risen = given.mark * (ONE + headroom)
+    caps = [
+        limits.max_position_margin_usd.value * leveraged.leverage,
+        limits.max_order_notional_usd.value,
+        room,
+    ]
+    bracket = given.instrument.bracket_for(leveraged.notional)
+    if bracket is not None:
+        caps.append(bracket.notional_cap)
+    away = given.mark * (ONE + given.side.sign * headroom)
+    allowed_pct = min(limits.max_risk_per_trade_pct.value, limits.max_risk_per_position_pct.value)
+    loss_pct = loss_at_stop_pct(
+        given.side, _stop_pct_after_move(given.side, stop_pct), given.fee_pct, given.slippage_pct
+    )
+    return min(*(cap / risen for cap in caps), given.equity * allowed_pct / loss_pct / away)
+
+
 def _exposure_room(given: SizingInput) -> Decimal:
     allowed = given.equity * given.limits.max_exposure_pct.value / HUNDRED
     return allowed - given.gross_notional - given.in_flight_notional
@@ -203,7 +240,9 @@ def _prices(given: SizingInput, stop_pct: Decimal, quantity: Decimal, leverage: 
     notional = quantity * mark
     margin = notional / leverage
     towards_mark = floor_to if long else ceil_to
-    collar = towards_mark(mark * (ONE + sign * limits.price_collar_pct.value / HUNDRED), tick)
+    # Within the collar also when the mark has moved by the headroom the other way.
+    through_pct = max(limits.price_collar_pct.value - HEADROOM_PCT, limits.price_collar_pct.value / 2)
+    collar = towards_mark(mark * (ONE + sign * through_pct / HUNDRED), tick)
     if (collar - mark) * sign < ZERO:
         collar = (ceil_to if long else floor_to)(
             mark, tick

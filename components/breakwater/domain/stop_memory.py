@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 import msgspec
@@ -17,6 +17,10 @@ from breakwater.domain.stop_state import RequestOutcome, StopState, Trigger, Tri
 
 MAX_OUTCOMES = 256
 """Answers kept for repeated requests; the one longest not asked for again leaves first."""
+
+MOST_AHEAD = timedelta(seconds=2)
+"""Market time by which two machines' clocks may differ before a snapshot from the future is refused; a fifth of
+``stale_after`` once rules are known."""
 
 STOPPED = frozenset({StopState.TRIPPED, StopState.COOLING_DOWN})
 
@@ -115,8 +119,10 @@ def daily_drawdown_pct(snapshot: Snapshot, rebase: Rebase | None) -> Decimal:
     return max(ZERO, rebase.equity - snapshot.equity) / rebase.equity * HUNDRED
 
 
-def unusable(snapshot: Snapshot) -> str:
-    """Why ``snapshot`` cannot be judged; empty when it can. Not a number is never 'below the limit'."""
+def unusable(snapshot: Snapshot, rules: StopRules | None, now: datetime) -> str:
+    """Why ``snapshot`` cannot be judged; empty when it can. Not a number is never 'below the limit', nor the future fresh."""
+    if (ahead := snapshot.time - now) > (rules.stale_after / 5 if rules else MOST_AHEAD):
+        return f"snapshot {snapshot.sequence} is {ahead.total_seconds():.0f} s ahead of the clock: one of the clocks is wrong"
     for name in ("wallet", "equity", "unrealised_pnl", "baseline", "daily_drawdown_pct", "open_loss_pct"):
         if not getattr(snapshot, name).is_finite():
             return f"snapshot {snapshot.sequence}: {name} is {getattr(snapshot, name)}"

@@ -79,7 +79,7 @@ def _reconciled(memory: Memory, rules: StopRules | None, now: datetime) -> Itera
     elif not snapshot.reconciled:
         why = "the ledger does not agree with the venue"
     elif snapshot.marks_missing:
-        why = f"no mark price for {', '.join(snapshot.marks_missing)}"
+        why = f"no fresh mark price for {', '.join(snapshot.marks_missing)}"
     else:
         return
     yield Missing(RefusalCode.RESET_NOT_RECONCILED, f"{why}: wait for a fresh, reconciled snapshot")
@@ -112,6 +112,10 @@ def _would_trip_again(memory: Memory, request: StopRequest, rules: StopRules | N
     snapshot, latched = memory.snapshot, memory.latched
     if snapshot is None or rules is None:
         return
+    if memory.pending:
+        yield _standing(f"a new breach is being confirmed: {memory.pending[0].breach.text}")
+    if memory.open_reports:
+        yield _standing("the venue reports a position although the account was flat: find out where it comes from")
     drawdown = ZERO if request.new_baseline else daily_drawdown_pct(snapshot, latched.rebase)
     facts = EvaluationInput(rules, snapshot, drawdown, 0)
     for evaluator in EVALUATORS:

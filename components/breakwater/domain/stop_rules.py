@@ -31,8 +31,19 @@ class StopRules(msgspec.Struct, frozen=True):
     missing_data_after: timedelta
 
 
-def stop_rules(spec: EmergencyStopSpec, limits: EffectiveLimits, mode: TradingMode) -> StopRules:
-    """The rules under one policy in force."""
+SILENCE_FLOOR_SECONDS = 2
+"""The machine's time below which silence in a market faster than the wall says nothing: docs/decisions/0005."""
+
+
+def market_silence(seconds: int, spec: EmergencyStopSpec, speed: float) -> timedelta:
+    """``seconds`` of market time, stretched when ``staleAfterSeconds`` passes within less than the floor at this ``speed``."""
+    if speed <= 1:
+        return timedelta(seconds=seconds)
+    return timedelta(seconds=seconds) * max(1.0, SILENCE_FLOOR_SECONDS * speed / spec.stale_after_seconds)
+
+
+def stop_rules(spec: EmergencyStopSpec, limits: EffectiveLimits, mode: TradingMode, *, speed: float = 1.0) -> StopRules:
+    """The rules under one policy in force, in a market that runs ``speed`` times as fast as the wall."""
     return StopRules(
         enabled=spec.enabled,
         live=mode is TradingMode.LIVE,
@@ -45,9 +56,9 @@ def stop_rules(spec: EmergencyStopSpec, limits: EffectiveLimits, mode: TradingMo
         allow_manual_reset=spec.allow_manual_reset,
         close_positions=spec.on_trip.close_positions,
         close_positions_on_errors=spec.on_error_trip.close_positions,
-        stale_after=timedelta(seconds=spec.stale_after_seconds),
+        stale_after=market_silence(spec.stale_after_seconds, spec, speed),
         trip_on_missing_data=spec.on_missing_data is OnMissingData.TRIP,
-        missing_data_after=timedelta(seconds=spec.missing_data_trip_seconds),
+        missing_data_after=market_silence(spec.missing_data_trip_seconds, spec, speed),
     )
 
 

@@ -34,7 +34,7 @@ def reduce_only_reason(memory: Memory, rules: StopRules | None, now: datetime) -
     if not snapshot.reconciled:
         return "the ledger does not agree with the venue"
     if snapshot.marks_missing:
-        return f"no mark price for {', '.join(snapshot.marks_missing)}"
+        return f"no fresh mark price for {', '.join(snapshot.marks_missing)}"
     return ""
 
 

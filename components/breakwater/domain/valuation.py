@@ -84,14 +84,18 @@ def value(
     time: datetime,
     reconciled: bool,
     totals: DayTotals | None = None,
+    fresh_since: datetime | None = None,
 ) -> Snapshot:
-    """The snapshot at ``marks``. A position without a mark counts at its entry price and is named in ``marks_missing``."""
+    """The snapshot at ``marks``. A position without a mark counts at its entry price and is named in ``marks_missing``.
+
+    So is one whose mark is from before ``fresh_since``; it counts at that old mark, the best that is known.
+    """
     views: list[PositionView] = []
     missing: list[Symbol] = []
     unrealised = gross = ZERO
     for symbol, position in ledger.positions.items():
         mark = marks.get(symbol)
-        if mark is None:
+        if mark is None or (fresh_since is not None and mark.time < fresh_since):
             missing.append(symbol)
         price = mark.price if mark else position.entry_price
         pnl = position.unrealised_pnl(price) if mark else ZERO

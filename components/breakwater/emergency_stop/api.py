@@ -69,9 +69,12 @@ def stop_router(service: EmergencyStopService, token: str) -> APIRouter:
 
     @router.get("/v1/stop")
     async def show(authorization: str = Header(default="")) -> Response:
-        """The state, why, and what a reset (without and with newBaseline) would still need now."""
+        """The state, why, and what a reset (without and with newBaseline) would still need now. 503 while starting."""
         if not _allowed(authorization, token):
             return _unauthorised()
+        if not service.settled:
+            text = "the stop is starting: what it was before is not known yet"
+            return JSONResponse({"code": "UNAVAILABLE", "text": text}, 503)
         return _json(status_of(service), 200)
 
     return router

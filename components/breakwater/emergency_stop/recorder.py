@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 import structlog
 
@@ -11,9 +13,12 @@ from breakwater.domain.stop_memory import Latched
 from breakwater.emergency_stop import audit
 from breakwater.emergency_stop.audit import AuditHead, AuditReport, audit_record, chain, verify_audit
 from breakwater.emergency_stop.latch import Finding, Latch, LatchContent, LatchReading
-from breakwater.runtime.ports import Disk
+from breakwater.runtime.ports import Disk, DiskError
 
 log = structlog.get_logger(__name__)
+
+DISK_SECONDS = 1.0
+"""A write that takes longer counts as failed: nothing may wait for a disk that hangs, least of all a trip."""
 
 
 class Recorder:
@@ -26,6 +31,8 @@ class Recorder:
         self._head = AuditHead()
         self._tail: tuple[str, ...] = ()
         self._suspect = False
+        self._late: asyncio.Task[None] | None = None
+        """A write that was given up and may still come to an end."""
         self.audit = AuditReport(True, 0, AuditHead())
         """What the check of the audit at the start found."""
 
@@ -56,21 +63,38 @@ class Recorder:
         records = [record for fact in facts if (record := audit_record(fact)) is not None]
         head, lines = chain(self._head, records)
         content = LatchContent(self._revision + 1, latched, head, (*self._tail, *lines), tuple(unpublished))
-        await self._latch.write(content)
+        await self._in_time(self._latch.write(content))
         self._revision, self._head, self._tail = content.revision, head, content.audit_tail
         return content
 
     async def finish(self, content: LatchContent) -> None:
         """The rest of what ``latch`` began, after the change was announced: the audit file and the second copy. Raises DiskError."""
-        if content.audit_tail:
+        if self._tail:  # not there yet: a second try must not append it twice
             suspect, self._suspect = self._suspect, True
             if suspect:  # an append failed half-way: look what is there
-                await self._complete(self._disk.read(audit.FILE) or b"", content)
+                await self._in_time(self._complete_file(content))
             else:
-                await self._disk.append(audit.FILE, "".join(f"{line}\n" for line in content.audit_tail).encode())
+                lines = "".join(f"{line}\n" for line in self._tail).encode()
+                await self._in_time(self._disk.append(audit.FILE, lines))
             self._suspect = False
         self._tail = ()
-        await self._latch.write_copy(content)
+        await self._in_time(self._latch.write_copy(content))
+
+    async def _in_time(self, write: Coroutine[Any, Any, None]) -> None:
+        """Raises DiskError when ``write`` takes too long. Then nothing is written before it has ended, so that order holds."""
+        if self._late is not None and not self._late.done():
+            write.close()
+            raise DiskError("the disk still does not answer")
+        task = asyncio.ensure_future(write)
+        done, _ = await asyncio.wait([task], timeout=DISK_SECONDS)
+        if not done:
+            self._late = task
+            task.add_done_callback(_ended_late)
+            raise DiskError(f"the disk did not answer within {DISK_SECONDS:g} s")
+        task.result()
+
+    async def _complete_file(self, content: LatchContent) -> None:
+        await self._complete(self._disk.read(audit.FILE) or b"", content)
 
     async def _complete(self, data: bytes, content: LatchContent) -> bytes:
         """Append the tail's lines that are missing; a torn line at the end is one of them, begun."""
@@ -89,3 +113,8 @@ class Recorder:
             await self._disk.append(audit.FILE, added)
             data += added
         return data
+
+
+def _ended_late(write: asyncio.Task[None]) -> None:
+    error = None if write.cancelled() else write.exception()
+    log.warning("a write ended after it was given up", error=str(error) if error else "none")

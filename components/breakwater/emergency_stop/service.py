@@ -7,24 +7,24 @@ silent, the lease runs out and everybody else goes reduce-only by themselves.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
-from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 
 import structlog
 from msgspec.structs import replace
 
 from breakwater.domain import emergency_stop as machine
-from breakwater.domain.emergency_stop import ITSELF
-from breakwater.domain.orders import OrderRole
-from breakwater.domain.stop_facts import Fact, Noted, Transition
-from breakwater.domain.stop_memory import Latched, Memory, Step
+from breakwater.domain.stop_facts import Fact, Noted
+from breakwater.domain.stop_memory import Latched, Step
 from breakwater.domain.stop_reset import Missing, missing_for_reset
 from breakwater.domain.stop_rules import StopRules, stop_rules
 from breakwater.domain.stop_state import RequestOutcome, StopRequest, StopState, StopView
 from breakwater.domain.stop_view import next_deadline, reduce_only_reason, stop_view
 from breakwater.emergency_stop.audit import is_for_record
+from breakwater.emergency_stop.boot import choose, is_ahead
+from breakwater.emergency_stop.inputs import Work, work_of
 from breakwater.emergency_stop.latch import Finding, LatchContent, LatchReading
 from breakwater.emergency_stop.messages import from_copy, log_facts, payload_of
 from breakwater.emergency_stop.recorder import Recorder
@@ -50,9 +50,12 @@ NAME = "emergency_stop"
 LEASE_SECONDS = Decimal(1)
 BROADCAST_SECONDS = 0.3
 """Infrastructure time between two leases, and how long a start listens for copies before it speaks."""
+PATIENCE_SECONDS = 1.0
+"""Infrastructure time after which an input that still waits to be judged closes the lease."""
+ANSWER_SECONDS = 5.0
+"""How long a person's request waits for a stop that is still starting."""
 
 _HAIR = timedelta(milliseconds=1)
-_Work = Callable[[Memory, StopRules | None, datetime], Step]
 
 
 class EmergencyStopService(Service):
@@ -81,21 +84,24 @@ class EmergencyStopService(Service):
         self._audit_epoch = 0
         self._unfinished: LatchContent | None = None
         self._disk_trouble = ""
+        self._mending: asyncio.Task[None] | None = None
+        self._inputs: dict[object, float] = {}
+        """When each input that is not judged yet came (infrastructure time), the oldest first."""
         self._sequence = 0
         self._sent_closed: bool | None = None
         self.progress = 0
         """Snapshots judged."""
         self._bus.subscribe(
-            self._guard(self._on_snapshot), producers=("portfolio",), types=(PortfolioUpdated,), group=None
+            self.guarded(self._on_snapshot), producers=("portfolio",), types=(PortfolioUpdated,), group=None
         )
         self._bus.subscribe(
-            self._guard(self._on_execution),
+            self.guarded(self._on_execution),
             producers=("execution",),
             types=(OrderSubmitted, OrderFailed, AccountReported, FlatConfirmed),
             group=NAME,
         )
-        self._bus.subscribe(self._guard(self._on_policy), producers=("policy",), types=(PolicyUpdated,), group=None)
-        self._bus.watch_state(self._guard(self._on_lease), types=(StopLease,))
+        self._bus.subscribe(self.guarded(self._on_policy), producers=("policy",), types=(PolicyUpdated,), group=None)
+        self._bus.watch_state(self.guarded(self._on_lease), types=(StopLease,))
 
     # ------------------------------------------------------------------------------------------------ life
 
@@ -124,8 +130,17 @@ class EmergencyStopService(Service):
 
     # ------------------------------------------------------------------------------------------------ for people
 
+    @property
+    def settled(self) -> bool:
+        """Whether it is known what the stop is: latch and broadcast copies are read."""
+        return self._settled.is_set()
+
     async def submit(self, request: StopRequest) -> RequestOutcome:
         """Answer a person's request, exactly once per id. Raises DiskError when the answer could not be made durable: ask again."""
+        if not self.settled:
+            await either(self._settled, self._clocks.infra.sleep(ANSWER_SECONDS))
+        if not self.settled:
+            raise DiskError("the stop is starting and cannot read the copies of its state yet: is the event bus there?")
         await self._take(lambda memory, rules, now: machine.on_request(memory, request, rules, now))
         return machine.answer_to(self._memory, request, self._clocks.market.now())
 
@@ -138,6 +153,8 @@ class EmergencyStopService(Service):
             closed = "a change is being written"
         elif self._disk_trouble:
             closed = f"the latch cannot be written: {self._disk_trouble}"
+        elif self._clocks.infra.monotonic() - next(iter(self._inputs.values()), math.inf) > PATIENCE_SECONDS:
+            closed = "what came in cannot be judged: evaluation does not get on"
         return stop_view(
             memory,
             self._rules,
@@ -169,25 +186,8 @@ class EmergencyStopService(Service):
             self._deadline_moved.set()
 
     async def _on_execution(self, event: Event) -> None:
-        position = (event.epoch, event.sequence)
-        match event.payload:
-            case OrderSubmitted(role=OrderRole.ENTRY):
-                await self._take(lambda m, r, now: machine.on_execution_outcome(m, position, None, r, now))
-            case OrderFailed(counts_as_error=True) as failed:
-                text = f"{failed.symbol} {failed.role.value}: {failed.code} {failed.text}"
-                await self._take(lambda m, r, now: machine.on_execution_outcome(m, position, text, r, now))
-            case AccountReported() as report:
-                held = sum(1 for held in report.positions if held.quantity)
-                await self._take(lambda m, r, now: machine.on_account(m, report.time, held, r, now))
-            case FlatConfirmed() as flat:
-                orders = flat.open_orders + flat.open_algo_orders
-                await self._take(
-                    lambda m, _, now: machine.on_flat(
-                        m, flat.trip_id, flat.epoch, flat.time, positions=flat.positions, open_orders=orders, now=now
-                    )
-                )
-            case _:
-                pass
+        if (work := work_of(event)) is not None:
+            await self._take(work)
 
     async def _on_policy(self, event: Event) -> None:
         await self._take(lambda memory, rules, now: Step(memory))
@@ -197,49 +197,40 @@ class EmergencyStopService(Service):
         """A copy of our state, normally our own echo. One with a higher epoch tells what a lost or old volume does not."""
         assert isinstance(event.payload, StopLease)
         view = event.payload.view
-        if event.producer != NAME or view.epoch <= self._memory.latched.epoch:
+        if event.producer != NAME or not is_ahead(view, self._memory.latched):
             return
         if not self._settled.is_set():
             self._copy = view
             return
         async with self._lock:
             now = self._clocks.market.now()
-            if view.epoch > self._memory.latched.epoch:
+            if is_ahead(view, self._memory.latched):
                 old = self._memory.latched
                 text = f"a broadcast copy has epoch {view.epoch} ({view.state.value}), the latch {old.epoch}"
                 latched = from_copy(view, old) if view.state.strictness > old.state.strictness else old
                 memory = machine.started(replace(latched, epoch=view.epoch), now)
                 await self._commit(Step(memory, (Noted("copy_ahead", now, text),)))
 
-    def _guard(self, handler: Callable[[Event], Awaitable[None]]) -> Callable[[Event], Awaitable[None]]:
-        """A handler that fails for another reason than the disk has a bug: stop broadcasting rather than judge wrongly."""
-
-        async def guarded(event: Event) -> None:
-            try:
-                await handler(event)
-            except DiskError:
-                raise  # unacknowledged: the bus offers it again
-            except Exception as error:
-                self.fail(error)
-                raise
-
-        return guarded
-
     # ------------------------------------------------------------------------------------------------ one input
 
-    async def _take(self, work: _Work) -> None:
+    async def _take(self, work: Work) -> None:
         """Apply one input: inputs are taken one after the other, each on what the one before left durable."""
         await self._settled.wait()
-        async with self._lock:
-            await self._refresh_rules()
-            await self._commit(work(self._memory, self._rules, self._clocks.market.now()))
+        this = object()
+        self._inputs[this] = self._clocks.infra.monotonic()
+        try:
+            async with self._lock:
+                await self._refresh_rules()
+                await self._commit(work(self._memory, self._rules, self._clocks.market.now()))
+        finally:
+            del self._inputs[this]
 
     async def _refresh_rules(self) -> None:
         policy = self._context.policy.current()
         if policy is None:
             return  # what is known stays in force
-        rules = stop_rules(policy.stop, policy.limits, policy.policy.trading_mode)
-        if rules == self._rules:
+        rules = stop_rules(policy.stop, policy.limits, policy.policy.trading_mode, speed=self._clocks.speed)
+        if rules == self._rules and not machine.waits_for_rules(self._memory, rules):
             return
         before, self._rules = self._rules, rules
         try:
@@ -263,18 +254,22 @@ class EmergencyStopService(Service):
         old = self._memory
         if not (before.stopped and not after.stopped):
             self._memory = step.memory  # a re-arm alone waits for the disk
+        facts = [fact for fact in step.facts if payload_of(fact) is not None]
+        unpublished = [*self._outbox, *facts]
+        self._unaudited.extend(for_record)
+        self._unfinished = None  # the write before: overtaken by this one, which carries what it did not finish
         try:
-            self._unaudited.extend(for_record)
-            facts = [fact for fact in step.facts if payload_of(fact) is not None]
-            self._unfinished = await self._recorder.latch(after, self._unaudited, [*self._outbox, *facts])
+            self._unfinished = await self._recorder.latch(after, self._unaudited, unpublished)
             self._unaudited.clear()
-            self._marked_unpublished = bool(self._outbox or facts)
+            self._marked_unpublished = bool(unpublished)
         except DiskError as error:
+            # Whatever is on disk now, ``_mend`` writes what is true over it.
+            self._disk_trouble = str(error)
             if not tripping:
                 self._memory = old
                 del self._unaudited[len(self._unaudited) - len(for_record) :]
+                self._wake.set()
                 raise
-            self._disk_trouble = str(error)
             log.critical("tripped, but the latch cannot be written", error=str(error))
         self._memory = self._visible = step.memory
         log_facts(step.facts)
@@ -303,7 +298,11 @@ class EmergencyStopService(Service):
     # ------------------------------------------------------------------------------------------------ out
 
     async def _run(self) -> None:
-        await self._clocks.infra.sleep(BROADCAST_SECONDS)
+        listened = False
+        while not listened:
+            # Without a latch of our own a copy may know of a trip: only a bus that answers can say that there is none.
+            listened = self._reading.finding is Finding.FOUND or self._bus.connected
+            await self._clocks.infra.sleep(BROADCAST_SECONDS)
         async with self._lock:
             await self._settle()
             await self._refresh_rules()
@@ -313,27 +312,22 @@ class EmergencyStopService(Service):
             self._wake.clear()
             await self._send_lease()
             await self._send_facts()
-            await self._mend()
+            if self._can_mend and (self._mending is None or self._mending.done()):
+                self._mending = self.spawn(self._mend(), "mend")  # on its own: a slow disk does not hold up the lease
             if not self._wake.is_set():
                 await either(self._wake, self._clocks.infra.sleep(BROADCAST_SECONDS))
 
     async def _settle(self) -> None:
-        """Choose among the copies: the highest epoch wins, on a tie the stricter; none readable: closed."""
-        now, reading, copy = self._clocks.market.now(), self._reading, self._copy
-        facts: list[Fact] = [Noted("latch_damaged", now, problem) for problem in reading.problems]
-        if not self._recorder.audit.ok:
-            facts.append(Noted("audit_damaged", now, self._recorder.audit.problem))
-        latched = self._memory.latched
-        if copy is not None and copy.epoch > max(latched.epoch, self._audit_epoch - 1):
-            facts.append(Noted("copy_ahead", now, f"the state was taken from a broadcast copy of epoch {copy.epoch}"))
-            latched = from_copy(copy, latched)
-        elif reading.finding is Finding.UNREADABLE:
-            epoch = max(self._audit_epoch, copy.epoch if copy else 0) + 1
-            why = f"no readable copy of the latch ({'; '.join(reading.problems)}): what was before is unknown"
-            latched = machine.unknown_state(epoch, why, now)
-            facts.append(Transition(StopState.ARMED, latched.state, epoch, now, ITSELF, why, latched.trip))
-        if facts or latched != self._memory.latched:
-            await self._commit(Step(machine.started(latched, now), tuple(facts)))
+        now = self._clocks.market.now()
+        latched, facts = choose(self._reading, self._recorder.audit, self._audit_epoch, self._copy, now)
+        if not facts and latched == self._memory.latched:
+            return
+        step = Step(machine.started(latched, now), facts)
+        try:
+            await self._commit(step)
+        except DiskError:  # closed for as long as this cannot be written, and `_mend` tries
+            self._memory = self._visible = step.memory
+            self._unaudited.extend(filter(is_for_record, facts))
 
     async def _send_lease(self) -> None:
         self._sequence += 1
@@ -357,23 +351,24 @@ class EmergencyStopService(Service):
                 return  # kept, also in the latch; the next round tries again
             self._outbox.popleft()
 
+    @property
+    def _can_mend(self) -> bool:
+        return bool(self._disk_trouble) or (self._marked_unpublished and not self._outbox)
+
     async def _mend(self) -> None:
         """Write down that everything is published; after disk trouble, try again to write what is not durable yet."""
-        if not self._disk_trouble and (self._outbox or not self._marked_unpublished):
-            return
         async with self._lock:
+            unpublished = list(self._outbox)
             try:
                 if self._unfinished is None:
-                    self._unfinished = await self._recorder.latch(
-                        self._memory.latched, self._unaudited, list(self._outbox)
-                    )
+                    self._unfinished = await self._recorder.latch(self._memory.latched, self._unaudited, unpublished)
                     self._unaudited.clear()
+                    self._marked_unpublished = bool(unpublished)
                 await self._recorder.finish(self._unfinished)
             except DiskError as error:
                 self._disk_trouble = str(error)
                 return
             self._unfinished, self._disk_trouble = None, ""
-            self._marked_unpublished = bool(self._outbox)
 
     async def _watch_deadlines(self) -> None:
         """Wakes at the moments when silence alone changes something: market time, no polling."""

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import ccxt.pro
+import structlog
 
 from breakwater.exchange.wire import Reply, Request, before_wire, current_wire
 from breakwater.runtime.clocks import InfraClock
 
+log = structlog.get_logger(__name__)
+
+GOODBYE_SECONDS = 1.0
+"""How long a peer has to confirm that a stream is closed; one that hangs would take ten seconds each time."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -52,6 +59,19 @@ class UsdmClient(ccxt.pro.binanceusdm):  # type: ignore[misc]
     def milliseconds(self) -> int:
         return (self.clock.utc_now() - _EPOCH) // _MILLISECOND
 
+    def open(self, lazy: bool = False) -> None:
+        known = self.session
+        super().open(lazy)
+        if self.session is not known:
+            fence_before_headers(self.session)
+
+    async def close_ws_clients(self) -> None:
+        """ccxt's own, without waiting for peers that hang."""
+        streams = list((self.clients or {}).values())
+        if streams:
+            self.clients.clear()
+            await asyncio.gather(*(hang_up(stream) for stream in streams))
+
     async def fetch(
         self, url: str, method: str = "GET", headers: dict[str, str] | None = None, body: str | None = None
     ) -> Any:
@@ -88,6 +108,33 @@ class UsdmClient(ccxt.pro.binanceusdm):  # type: ignore[misc]
         super().handle_message(client, message)
 
 
+async def hang_up(stream: Any) -> None:
+    """Close one of ccxt's streams; after GOODBYE_SECONDS without an answer its connection is cut."""
+    try:
+        async with asyncio.timeout(GOODBYE_SECONDS):
+            await stream.close()
+    except TimeoutError:
+        log.warning("a stream was cut: the other side does not answer", url=stream.url.partition("?")[0])
+
+
+def fence_before_headers(session: Any) -> None:
+    """Look at ``before_wire`` once more when a connection of a real aiohttp ``session`` is there and nothing is written yet.
+
+    Waiting for one (name, TCP, TLS, a full pool) may take seconds, in which the gate can close.
+    """
+    if not isinstance(session, aiohttp.ClientSession):
+        return
+
+    async def look(*_: object) -> None:
+        if (fence := before_wire.get()) is not None:
+            fence()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(look)  # aiohttp signals it before it writes them
+    trace.freeze()
+    session.trace_configs.append(trace)
+
+
 def make_client(
     endpoint: Endpoint | None,
     credentials: Credentials | None,
@@ -116,6 +163,7 @@ def make_client(
         config |= {"apiKey": credentials.api_key, "secret": credentials.secret}
     if session is not None:
         config["session"] = session
+        fence_before_headers(session)
     client = UsdmClient(config)
     client.clock = clock
     if endpoint is not None:

@@ -40,4 +40,5 @@ current_wire: ContextVar[Wire | None] = ContextVar("current_wire", default=None)
 """The record that requests made in this context belong to, when somebody keeps one."""
 
 before_wire: ContextVar[Callable[[], None] | None] = ContextVar("before_wire", default=None)
-"""Called before each HTTP request made in this context, with nothing awaited in between. Raising keeps it from being sent."""
+"""Called before each HTTP request made in this context, with nothing awaited in between, and again when its connection had to
+be waited for. Raising keeps it from being sent."""

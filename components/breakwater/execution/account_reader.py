@@ -50,6 +50,8 @@ async def read_account(calls: VenueCalls, symbols: Iterable[Symbol] | None) -> A
     assert positions.value is not None
     plain = [order for page in orders for order in page.value or ()]
     algos = [order for page in algo_orders for order in page.value or ()]
+    if not any(p.quantity for p in positions.value) and account.value.maintenance_margin > ZERO:
+        return "positions could not be read: none are listed, but the account holds maintenance margin for some"
     held = [p for p in positions.value if p.quantity != ZERO]
     sides = {p.position_side for p in held} | {o.position_side for o in plain} | {a.position_side for a in algos}
     return AccountReading(

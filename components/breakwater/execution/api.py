@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
 from breakwater.domain.money import plain
-from breakwater.execution.service import ExecutionService
+from breakwater.execution.service import ExecutionService, NotStarted
 
 
 class HaltRequest(BaseModel):
@@ -53,7 +53,10 @@ def execution_router(service: ExecutionService, token: str) -> APIRouter:
     @router.get("/execution")
     async def execution() -> dict[str, Any]:
         """The gate's state and why, positions, and the orders in flight."""
-        return describe(service)
+        try:
+            return describe(service)
+        except NotStarted as error:
+            raise HTTPException(503, f"{error}: ask again in a moment") from None
 
     return router
 

@@ -29,6 +29,8 @@ from breakwater.runtime.clocks import Clocks
 
 RECONCILE_GOOD_FOR_S = 20.0
 """Infrastructure seconds after which an account nobody could compare counts as unreconciled."""
+EXIT_DOUBT_S = 3.0
+"""Infrastructure seconds for which an exit of unknown outcome holds back another one."""
 
 
 class Books:
@@ -50,6 +52,7 @@ class Books:
         self.plans: dict[Symbol, Protection] = {}
         self.leverage: dict[Symbol, int] = {}
         self.marks: dict[Symbol, Decimal] = {}
+        self.marked_at: dict[Symbol, datetime] = {}
         self.last_tick: datetime | None = None
         self.snapshot: Snapshot | None = None
         self.seen: set[tuple[Symbol, TradeId]] = set()
@@ -97,6 +100,31 @@ class Books:
     def working(self, symbol: Symbol | None = None, *roles: OrderRole) -> list[TrackedOrder]:
         """Like ``live``, without those that have ended at the venue."""
         return [order for order in self.live(symbol, *roles) if not order.state.terminal]
+
+    def exits_in_flight(self, symbol: Symbol, besides: ClientOrderId | None = None) -> Decimal:
+        """Quantity of exits that may still execute. One that nobody can tell the outcome of counts for a while only:
+
+        an exit too many is cut by the venue (reduce-only), an exit too few leaves the position open.
+        """
+        doubted = self._clocks.infra.monotonic() - EXIT_DOUBT_S
+        return sum(
+            (
+                order.outstanding
+                for order in self.live(symbol, OrderRole.EXIT)
+                if order.client_id != besides
+                and not (order.state is OrderState.UNKNOWN and (order.sent_at or 0.0) <= doubted)
+            ),
+            ZERO,
+        )
+
+    def take_mark(self, symbol: Symbol, price: Decimal, time: datetime) -> None:
+        self.marks[symbol] = price
+        self.marked_at[symbol] = self.last_tick = time
+
+    def mark(self, symbol: Symbol, oldest: datetime) -> Decimal | None:
+        """The mark price, unless it is older than ``oldest`` (market time)."""
+        at = self.marked_at.get(symbol)
+        return None if at is None or at < oldest else self.marks.get(symbol)
 
     def forget_settled(self, keep: int = 40) -> None:
         """Drop the oldest orders that are over, so that a long-lived process does not grow."""
@@ -190,6 +218,8 @@ class Books:
                 case Intent(client_id=client_id, proposal=proposal):
                     self.open(proposal)
                     self.orders[client_id].state = OrderState.UNKNOWN  # it may have been sent
+                    # Just before the crash for all we know: it may still be on its way.
+                    self.orders[client_id].sent_at = self._clocks.infra.monotonic()
                 case Outcome(client_id=client_id) if client_id in self.orders:
                     order = self.orders[client_id]
                     order.state = record.state

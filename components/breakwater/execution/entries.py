@@ -16,7 +16,7 @@ from breakwater.domain.orders import OrderRole, OrderStatus, Proposal, TimeInFor
 from breakwater.domain.refusals import Refusal, RefusalCode
 from breakwater.execution import journal as records
 from breakwater.execution.books import Books
-from breakwater.execution.client_ids import child_id
+from breakwater.execution.client_ids import CHILD_MARK, child_id, root_id
 from breakwater.execution.fills import FillKeeper
 from breakwater.execution.journal import ExecutionJournal
 from breakwater.execution.orders import OrderState, TrackedOrder
@@ -73,6 +73,11 @@ class Entries:
                 Refusal(RefusalCode.ORDER_TYPE, f"execution places {proposal.role} orders by itself: propose entries"),
             )
             return
+        if root_id(proposal.proposal_id) != proposal.proposal_id:
+            # Such ids are made here, for the remainders of a proposal, which are not looked for among proposals executed.
+            why = f"the proposal id {proposal.proposal_id!r} contains {CHILD_MARK!r}, which execution keeps for remainders"
+            self._refuse(proposal, Refusal(RefusalCode.DUPLICATE_PROPOSAL, why))
+            return
         begun = await self._sender.begin(proposal)
         if isinstance(begun, Sent):
             if begun.refusal is not None:
@@ -90,6 +95,8 @@ class Entries:
             if not sent.accepted:
                 return  # reported by the sender
             if order.state.resting:
+                if self._sender.closed() is not None:
+                    await self.cancel(order)  # the gate closed while it was on the wire
                 self._spawn(self._expire(order), f"expire.{order.client_id}")
                 return
             await self._fills.ensure(order)
@@ -179,11 +186,14 @@ class Entries:
                 await self.cancel(order)
 
     async def sweep(self, *, gate_open: bool) -> None:
-        """Resting entries that nobody watches any more (after a restart, or found late), or that the gate forbids."""
+        """Resting entries that nobody watches any more (after a restart, or found late), or that gate or policy forbid."""
         now = self._clocks.market.now()
+        in_force = self._policy.current()
+        symbols = in_force.policy.symbols if in_force else ()
         for order in self._books.working(None, OrderRole.ENTRY):
             expires_at = order.proposal.expires_at
-            if order.state.resting and (not gate_open or (expires_at is not None and expires_at <= now)):
+            expired = expires_at is not None and expires_at <= now
+            if order.state.resting and (not gate_open or expired or order.symbol not in symbols):
                 await self.cancel(order)
 
     async def cancel(self, order: TrackedOrder) -> bool:
@@ -196,6 +206,6 @@ class Entries:
             if found.value is not None:
                 order.take_plain(found.value)
             elif absent(found):
-                order.move(OrderState.CANCELED)
+                order.presume(OrderState.CANCELED)
         await self._journal.append_or_log(records.Outcome(order.client_id, order.state, order.executed, order.venue_id))
         return order.state.terminal

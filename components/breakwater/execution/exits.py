@@ -45,8 +45,7 @@ class Exits:
         if not position:
             return True
         side = Side.SELL if position > ZERO else Side.BUY
-        in_flight = sum((o.outstanding for o in self._books.live(symbol, OrderRole.EXIT)), ZERO)
-        left = abs(position) - in_flight
+        left = abs(position) - self._books.exits_in_flight(symbol)
         fine = True
         for part in self._chunks(symbol, left):
             sent = await self._sender.execute(self._proposal(symbol, side, part, reason, chase))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from breakwater.domain.gate import GateFacts
@@ -15,6 +16,9 @@ from breakwater.execution.orders import OrderState, TrackedOrder
 from breakwater.runtime.clocks import Clocks
 from breakwater.runtime.instrument_book import InstrumentBook
 from breakwater.runtime.policy_store import PolicyReader
+
+LONGEST_UNHEARD_S = 10
+"""Market seconds a mark or snapshot counts for while no policy says so (its stop's ``staleAfterSeconds``)."""
 
 
 class FactFinder:
@@ -47,10 +51,13 @@ class FactFinder:
         # Asked about the desk alone, many times a second: no order matters then.
         others = [order for order in books.live() if order.client_id != own] if symbol else []
         entries = [order for order in others if order.adds_risk and order.outstanding > ZERO]
+        now = self._clocks.market.now()
+        oldest = now - timedelta(seconds=in_force.stop.stale_after_seconds if in_force else LONGEST_UNHEARD_S)
         gross = self._gross()
-        equity = books.snapshot.equity if books.snapshot else None
+        equity = self._equity(oldest)
+        exposed = frozenset(books.open_positions()) | {order.symbol for order in entries}
         return GateFacts(
-            now=self._clocks.market.now(),
+            now=now,
             stop=books.stop.view,
             stop_lease_fresh=books.stop.fresh,
             halted_by_person=books.halt is not None,
@@ -61,15 +68,15 @@ class FactFinder:
             reconciled=books.reconciled,
             passive_breach=_passive_breach(gross, equity, limits, len(books.open_positions())),
             instrument=self._instruments.get(symbol),
-            mark=books.marks.get(symbol),
+            mark=books.mark(symbol, oldest),
             equity=equity,
-            position=books.position(symbol),
+            position=books.position(symbol) if symbol in books.verified_trade else None,
             gross_notional=gross,
             in_flight_notional=sum((self._notional(order) for order in entries), ZERO),
-            open_symbols=frozenset(books.open_positions()) | {order.symbol for order in entries},
-            exits_in_flight=sum(
-                (o.outstanding for o in others if o.role is OrderRole.EXIT and o.symbol == symbol), ZERO
-            ),
+            in_flight_quantity=sum((order.outstanding for order in entries if order.symbol == symbol), ZERO),
+            marks_missing=frozenset(held for held in exposed if books.mark(held, oldest) is None),
+            open_symbols=exposed,
+            exits_in_flight=books.exits_in_flight(symbol, besides=own),
             unresolved=any(
                 order.symbol == symbol and order.state is OrderState.UNKNOWN
                 for order in others
@@ -79,6 +86,12 @@ class FactFinder:
             repeated=repeated,
             already_executed=executed,
         )
+
+    def _equity(self, oldest: datetime) -> Decimal | None:
+        snapshot = self._books.snapshot
+        if snapshot is None or snapshot.time < oldest or snapshot.marks_missing or not snapshot.reconciled:
+            return None
+        return snapshot.equity
 
     def _gross(self) -> Decimal:
         total = ZERO

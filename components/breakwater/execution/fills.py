@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import structlog
 
-from breakwater.domain.ids import ClientOrderId, Symbol, TradeId
+from breakwater.domain.ids import ClientOrderId, Symbol
 from breakwater.domain.money import ZERO
 from breakwater.domain.orders import OrderRole
 from breakwater.exchange.messages import TradeReport
@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 STREAM_GRACE_S = 0.3
 """How long the stream may take to bring a fill that a reply already told of, before it is fetched."""
+OWNER_PATIENCE_S = 1.0
 
 
 class FillKeeper:
@@ -51,9 +52,26 @@ class FillKeeper:
             return await self._take(trade, liquidation=liquidation)
 
     async def pull(self, symbol: Symbol) -> int | None:
-        """Fetch and book every trade of ``symbol`` since the last verified one. How many were new; None: not answered."""
-        async with self._lock:
-            return await self._pull(symbol)
+        """Fetch and book every trade of ``symbol`` since the last verified one. How many were new; None: not answered.
+
+        Without a verified one nothing is fetched: the account's whole past would count as ours.
+        """
+        after = self._books.verified_trade.get(symbol)
+        new = 0
+        while after is not None:
+            # Nothing is held meanwhile: a slow answer must not keep the stream's fills from being booked.
+            page = await self._calls.trades(symbol, after)
+            if page.value is None:
+                return None
+            async with self._lock:
+                for trade in page.value:
+                    if await self._take(trade, liquidation=False):
+                        new += 1
+                        self.from_rest += 1
+            if len(page.value) < TRADES_PER_PAGE:
+                break
+            after = page.value[-1].trade_id
+        return new
 
     async def ensure(self, order: TrackedOrder) -> bool:
         """Wait until every executed part of ``order`` is booked. False: the venue does not tell yet; reconciliation will."""
@@ -90,21 +108,6 @@ class FillKeeper:
                 leverage=proposal.leverage,
             )
         )
-
-    async def _pull(self, symbol: Symbol) -> int | None:
-        after = self._books.verified_trade.get(symbol, TradeId("0"))
-        new = 0
-        while True:
-            page = await self._calls.trades(symbol, after)
-            if page.value is None:
-                return None
-            for trade in page.value:
-                if await self._take(trade, liquidation=False):
-                    new += 1
-                    self.from_rest += 1
-            if len(page.value) < TRADES_PER_PAGE:
-                return new
-            after = page.value[-1].trade_id
 
     async def _take(self, trade: TradeReport, *, liquidation: bool) -> bool:
         order, client_id = await self._owner(trade)
@@ -157,6 +160,15 @@ class FillKeeper:
         order = order or self._books.by_venue_id(trade.order_id)
         if order is not None:
             return order, order.client_id
+        try:
+            async with asyncio.timeout(OWNER_PATIENCE_S):  # fills of other orders wait behind this one
+                return await self._ask_for_owner(trade)
+        except TimeoutError:
+            log.warning("owner of a fill was not told in time", symbol=trade.symbol, order_id=trade.order_id)
+        return None, client_id or ClientOrderId(f"venue-{trade.order_id}")
+
+    async def _ask_for_owner(self, trade: TradeReport) -> tuple[TrackedOrder | None, ClientOrderId]:
+        client_id = trade.client_order_id
         # A stop becomes an order of another id when it triggers: ask the stops that may have.
         for stop in self._books.live(trade.symbol, OrderRole.STOP):
             found = await self._calls.find_algo(stop)

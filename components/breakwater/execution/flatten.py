@@ -33,7 +33,9 @@ REQUOTE_S = 5.0
 PAGE_S = 15.0
 LONGEST_PAUSE_S = 5.0
 ROUND_S = 0.25
-"""Pause between rounds while something is still open."""
+"""Pause between rounds while something is still open, for the first OFTEN_S seconds; SELDOM_S later."""
+OFTEN_S = 3.0
+SELDOM_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -127,30 +129,34 @@ class Flattener:
 
     async def _flatten(self, cause: Cause) -> AccountReading:
         started = self._clocks.infra.monotonic()
-        chase = 0
+        chase = rounds = 0
         while True:
-            await self._cancel_entries()
-            if cause.close_positions:
-                # What the books know goes at once, without waiting for the account to be read.
-                await self._exit_all(self._books.open_positions(), cause, chase)
-            reading = await self._reconciler.once(whole=True)
+            # What the books know goes at once: neither cancels nor a slow account hold exits back.
+            known = self._books.open_positions() if cause.close_positions else {}
+            await asyncio.gather(self._cancel_entries(), self._exit_all(known, cause, chase))
+            # Listing the orders of all symbols is dear: for the first look, and for the proof.
+            whole = rounds == 0 or not (known or self._books.live(None, OrderRole.ENTRY, OrderRole.EXIT))
+            rounds += 1
+            reading = await self._reconciler.once(whole=whole)
             if reading is not None:
                 held = {symbol: position.quantity for symbol, position in reading.positions.items()}
                 if cause.close_positions:
                     await self._exit_all(held, cause, chase)
                 await self._cancel_others(reading, held, cause)
-                if self._done(reading, cause):
+                if whole and self._done(reading, cause):
                     return reading
             elapsed = self._clocks.infra.monotonic() - started
             if elapsed >= REQUOTE_S and cause.close_positions:
-                chase = int(elapsed / REQUOTE_S)
+                # In turns with MARKET: a mark that stands still must not keep every quote away from the market.
+                chase = 0 if chase else int(elapsed / REQUOTE_S)
                 self.requotes += 1
             self._protection.wake_all()
             if self._cause is not cause and self._cause is not None and reading is not None:
                 return reading
             # A venue that told us to stay away would only ban us for asking.
             pause = min(self._calls.pause_s(), LONGEST_PAUSE_S)
-            await self._clocks.infra.sleep(max(pause, ROUND_S if elapsed < PAGE_S else 1.0))
+            often = ROUND_S if elapsed < OFTEN_S else SELDOM_S
+            await self._clocks.infra.sleep(max(pause, often, self._calls.reading_pause_s()))
 
     async def _page_later(self, cause: Cause) -> None:
         await self._clocks.infra.sleep(PAGE_S)

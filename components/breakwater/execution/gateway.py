@@ -61,7 +61,7 @@ class VenueGateway:
 
         token = before_wire.set(check)
         try:
-            return await self._calls.call(self._request(proposal), _parser_of(proposal))
+            return await self._calls.call(self._request(proposal), self._parser_of(proposal))
         finally:
             before_wire.reset(token)
 
@@ -118,18 +118,21 @@ class VenueGateway:
             symbol, kind, proposal.side.value.lower(), plain(proposal.quantity), price, params
         )
 
+    def _parser_of(self, proposal: Proposal) -> Callable[[object], Placed]:
+        sent = client_order_id(self._desk, proposal.proposal_id, proposal.role)
+        client_parse: Callable[[object], Placed] = (
+            parse_algo_order if proposal.order_type is OrderType.STOP_MARKET else parse_order
+        )
 
-def _parser_of(proposal: Proposal) -> Callable[[object], Placed]:
-    client_parse: Callable[[object], Placed] = (
-        parse_algo_order if proposal.order_type is OrderType.STOP_MARKET else parse_order
-    )
+        def parse(reply: object) -> Placed:
+            placed = client_parse(reply)
+            answered = placed.client_algo_id if isinstance(placed, AlgoOrderReport) else placed.client_order_id
+            if (answered, placed.symbol, placed.side) != (sent, proposal.symbol, proposal.side):
+                raise VenueReplyError(
+                    "order",
+                    "clientOrderId",
+                    f"is {placed.side} {placed.symbol} {answered}, sent was {proposal.side} {proposal.symbol} {sent}",
+                )
+            return placed
 
-    def parse(reply: object) -> Placed:
-        placed = client_parse(reply)
-        if placed.symbol != proposal.symbol or placed.side is not proposal.side:
-            raise VenueReplyError(
-                "order", "symbol", f"is {placed.side} {placed.symbol}, sent was {proposal.side} {proposal.symbol}"
-            )
-        return placed
-
-    return parse
+        return parse

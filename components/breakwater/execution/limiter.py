@@ -23,6 +23,8 @@ RESERVE = 15.0
 WEIGHT_LIMIT_1M = 2400
 WEIGHT_SHARE = 0.8
 """Above this share of the venue's request weight, entries wait for the next minute."""
+READING_PAUSES = ((0.8, 5.0), (0.6, 2.0), (0.4, 1.0))
+"""From this share of the weight on, readings of the account are this many seconds apart."""
 BAN_PAUSE_S = 60.0
 SHORTEST_WAIT_S = 0.001
 """Waits shorter than the clock's own grain would never end."""
@@ -37,6 +39,8 @@ class Limiter:
         self._updated = clock.monotonic()
         self._paused_until = 0.0
         self._weight_until = 0.0
+        self._used_weight = 0
+        self._weight_ends = 0.0
         self._turn = asyncio.Lock()
         self.waits = 0
         """Entries that had to wait."""
@@ -59,12 +63,22 @@ class Limiter:
         """Seconds the venue told us to keep away for."""
         return max(0.0, self._paused_until - self._clock.monotonic())
 
+    def reading_pause_s(self) -> float:
+        """Seconds to leave between readings of the account: the more of this minute's weight is used, the longer."""
+        if self._clock.monotonic() >= self._weight_ends:
+            return 0.0
+        used = self._used_weight / WEIGHT_LIMIT_1M
+        return next((pause for share, pause in READING_PAUSES if used >= share), 0.0)
+
     def note(self, attempt: Attempt[object]) -> None:
         """Learn from a reply: how much the venue has counted, and whether it wants us to wait."""
         now = self._clock.monotonic()
-        if attempt.used_weight_1m is not None and attempt.used_weight_1m > WEIGHT_LIMIT_1M * WEIGHT_SHARE:
+        if attempt.used_weight_1m is not None:
             utc = self._clock.utc_now()
-            self._weight_until = now + 60 - utc.second - utc.microsecond / 1e6
+            self._used_weight = attempt.used_weight_1m
+            self._weight_ends = now + 60 - utc.second - utc.microsecond / 1e6
+            if attempt.used_weight_1m > WEIGHT_LIMIT_1M * WEIGHT_SHARE:
+                self._weight_until = self._weight_ends
         if attempt.outcome is Outcome.RATE_LIMITED:
             self._paused_until = max(self._paused_until, now + (attempt.retry_after_s or 1.0))
         if attempt.outcome is Outcome.BANNED:

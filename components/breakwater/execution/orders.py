@@ -86,6 +86,8 @@ class TrackedOrder:
     """Infrastructure time of the last send."""
     announced: bool = False
     """OrderSubmitted was published."""
+    presumed: bool = False
+    """Ended only because the venue did not know it when asked."""
     code: int | None = None
     detail: str = field(default="")
 
@@ -130,10 +132,20 @@ class TrackedOrder:
         self.state = state
         return True
 
+    def presume(self, state: OrderState) -> None:
+        """The venue does not know it: over, unless it turns up all the same."""
+        if self.move(state):
+            self.presumed = True
+
+    @property
+    def revivable(self) -> bool:
+        return self.state is OrderState.NOT_SENT or self.presumed
+
     def revive(self) -> None:
-        """The venue has it after all, although it was given up as never arrived."""
-        if self.state is OrderState.NOT_SENT:
+        """The venue has it after all, although it was given up as never arrived, or as gone."""
+        if self.revivable:
             self.state = OrderState.UNKNOWN
+            self.presumed = False
 
     def retry(self) -> None:
         """It is certain that it was not done: send it again under the same id."""

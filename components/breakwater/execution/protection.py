@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from breakwater.domain.ids import Symbol
+from breakwater.domain.ids import ClientOrderId, Symbol
 from breakwater.domain.money import ZERO, ceil_to, floor_to
 from breakwater.domain.orders import OrderRole, OrderType, Proposal, Protection, Side, TimeInForce
 from breakwater.execution import journal as records
@@ -64,6 +64,7 @@ class ProtectionKeeper:
         self._spawn = spawn
         self._wake: dict[Symbol, asyncio.Event] = {}
         self._uncovered_since: dict[Symbol, float] = {}
+        self._triggered_since: dict[ClientOrderId, float] = {}
         self.flattening: Callable[[Symbol], bool] = lambda _: False
         self.exits_for_want_of_a_stop = 0
 
@@ -103,14 +104,17 @@ class ProtectionKeeper:
             await self._tidy(symbol)
             return False
         plan = self._books.plans.get(symbol)
-        if plan is None or self.flattening(symbol):
+        if self.flattening(symbol):
             return False
+        if plan is None:
+            return await self._without_plan(symbol, position)
         cover = self._covering(symbol, position)
         if cover is None:
             return await self._protect(symbol, position, plan)
         self._uncovered_since.pop(symbol, None)
         if cover.state is OrderState.TRIGGERED:
-            return False  # it is executing: its fills, or its end, wake this again
+            await self._clocks.infra.sleep(RETRY_S)
+            return True  # it is executing, which does not take long
         for old in self._books.working(symbol, OrderRole.STOP):
             if old is not cover and old.state is OrderState.NEW:
                 await self.cancel(old)
@@ -124,12 +128,28 @@ class ProtectionKeeper:
         plan = self._books.plans.get(symbol)
         for stop in reversed(self._books.working(symbol, OrderRole.STOP)):
             if stop.state is OrderState.TRIGGERED:
-                return stop
+                left = stop.proposal.quantity - stop.booked
+                since = self._triggered_since.setdefault(stop.client_id, self._clocks.infra.monotonic())
+                if left >= abs(position) and self._clocks.infra.monotonic() - since < DEADLINE_S:
+                    return stop
+                continue
             right_way = stop.proposal.side.sign * position < ZERO
             right_price = plan is None or stop.proposal.trigger_price == self._trigger(symbol, position, plan)
             if stop.state is OrderState.NEW and right_way and stop.proposal.quantity == abs(position) and right_price:
                 return stop
         return None
+
+    async def _without_plan(self, symbol: Symbol, position: Decimal) -> bool:
+        """Nobody knows where it is wrong: not the desk's, then a person decides; else it needs a stop of old, or goes."""
+        if symbol in self._books.foreign_positions or self._covering(symbol, position) is not None:
+            self._uncovered_since.pop(symbol, None)
+            return False
+        now = self._clocks.infra.monotonic()
+        if now < self._uncovered_since.setdefault(symbol, now) + DEADLINE_S:
+            await self._clocks.infra.sleep(RETRY_S)
+            return True
+        await self._exit(symbol, None, "nobody knows where its stop should be")
+        return True
 
     async def _protect(self, symbol: Symbol, position: Decimal, plan: Protection) -> bool:
         now = self._clocks.infra.monotonic()
@@ -271,7 +291,7 @@ class ProtectionKeeper:
                 if found.value is not None:
                     order.take_algo(found.value)
                 elif absent(found):
-                    order.move(OrderState.CANCELED)
+                    order.presume(OrderState.CANCELED)
         else:
             plain = await self._calls.cancel_plain(order.symbol, order.client_id)
             if plain.value is not None:
@@ -281,6 +301,6 @@ class ProtectionKeeper:
                 if found_plain.value is not None:
                     order.take_plain(found_plain.value)
                 elif absent(found_plain):
-                    order.move(OrderState.CANCELED)
+                    order.presume(OrderState.CANCELED)
         await self._journal.append_or_log(records.Outcome(order.client_id, order.state, order.executed, order.venue_id))
         return order.state.terminal

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 
 import structlog
@@ -33,6 +33,8 @@ WHOLE_EVERY_S = 60.0
 """How often orders of all symbols are listed, not only of those we know (a request of weight 40 twice)."""
 TRIES = 4
 RETRY_S = 0.5
+DRIFT_CONFIRM_S = 1.0
+"""A position that no trade explains is believed when it is still there this much later."""
 
 
 class Reconciler:
@@ -63,6 +65,8 @@ class Reconciler:
         self.on_done: Callable[[], None] = lambda: None
         self.cancel_orphan: Callable[[TrackedOrder], None] = lambda _: None
         self._verified_positions: dict[Symbol, Decimal] = {}
+        self._differs: dict[Symbol, Decimal] = {}
+        self._differs_since = 0.0
         self.rounds = 0
         self.missed_fills = 0
         """Fills that only a comparison brought to light."""
@@ -93,7 +97,7 @@ class Reconciler:
         await self._resolve_unknown()
         now = self._clocks.infra.monotonic()
         whole = whole or self._whole_at is None or now - self._whole_at >= WHOLE_EVERY_S
-        if not await self._baseline():
+        if not await self._baseline(self._symbols()):
             return None
         for _ in range(TRIES):
             booked = self._books.fills_booked
@@ -106,12 +110,17 @@ class Reconciler:
                 continue  # something traded meanwhile
             agrees = self._agrees(reading)
             if not agrees:
+                if not await self._baseline(reading.positions.keys()):
+                    return None
                 new = await self._pull(reading)
                 if new is None:
                     return None
                 self.missed_fills += new
             foreign = await self._check_orders(reading, whole)
             if booked == self._books.fills_booked:
+                if not agrees and self._doubtful(reading):
+                    await self._clocks.infra.sleep(DRIFT_CONFIRM_S)
+                    continue
                 drift = () if agrees else self._adopt(reading)
                 return self._conclude(reading, whole, (*drift, *foreign))
         self.problem = "the account kept changing while it was read"
@@ -119,9 +128,9 @@ class Reconciler:
 
     # ------------------------------------------------------------------------------------------------ fills and positions
 
-    async def _baseline(self) -> bool:
+    async def _baseline(self, symbols: Iterable[Symbol]) -> bool:
         """First contact with a symbol: trades older than this desk are none of its ledger's business."""
-        for symbol in sorted(self._symbols()):
+        for symbol in sorted(symbols):
             if symbol in self._books.verified_trade:
                 if not self._books.positions_known and await self._fills.pull(symbol) is None:
                     self.problem = f"trades of {symbol} could not be read"
@@ -156,6 +165,24 @@ class Reconciler:
             new += found
         return new
 
+    def _doubtful(self, reading: AccountReading) -> bool:
+        """Positions differ, and no trade says why: once may be a reply that lags behind. True until it was seen twice.
+
+        Believing it at once would take the stops of a position away that is still open.
+        """
+        symbols = set(reading.positions) | set(self._books.open_positions())
+        differs = {s: reading.quantity(s) for s in symbols if reading.quantity(s) != self._books.positions.get(s, ZERO)}
+        now = self._clocks.infra.monotonic()
+        if not differs or not self._books.positions_known:
+            return False
+        if self._differs != differs:
+            self._differs, self._differs_since = differs, now
+        if now - self._differs_since >= DRIFT_CONFIRM_S:
+            return False
+        self.problem = f"positions differ from the books without a trade: {', '.join(sorted(differs))}; asked again"
+        self._books.unverified(self.problem)
+        return True
+
     def _adopt(self, reading: AccountReading) -> tuple[str, ...]:
         """No trade explains the difference: the venue is right. Says what was adrift; money alone is funding or a transfer."""
         drift = []
@@ -183,7 +210,7 @@ class Reconciler:
                 continue
             found = await self._lookup.once(order)
             if found is Found.ABSENT:
-                order.move(OrderState.NOT_SENT)
+                order.presume(OrderState.NOT_SENT)
             elif found is Found.FOUND:
                 self._fills.announce(order)
             if found is not Found.UNRESOLVED:
@@ -205,7 +232,7 @@ class Reconciler:
             at_venue = order.state.resting or order.state is OrderState.TRIGGERED
             if at_venue and order.client_id not in listed and (whole or order.symbol in known):
                 if await self._lookup.once(order) is Found.ABSENT:
-                    order.move(OrderState.CANCELED)  # expired orders without fills vanish from the venue
+                    order.presume(OrderState.CANCELED)  # expired orders without fills vanish from the venue
                 await self._note(order)
         return foreign
 
@@ -215,7 +242,7 @@ class Reconciler:
             return [f"{name} in {report.symbol} (client id {client_id}): cancel it at the venue"]
         if order is None:
             order = self._adopt_order(report, client_id)
-        revived = order.state is OrderState.NOT_SENT
+        revived = order.revivable
         changed = order.take_plain(report) if isinstance(report, OrderReport) else order.take_algo(report)
         if revived:
             log.warning("an order given up as lost is at the venue", client_id=client_id, symbol=report.symbol)
@@ -265,6 +292,7 @@ class Reconciler:
             for symbol in sorted(self._books.foreign_positions)
             if (held := self._books.positions.get(symbol, ZERO)) != ZERO
         ]
+        self._differs = {}
         first = not self._books.positions_known
         moved = bool(self._books.seen) or first or self._books.positions != self._verified_positions
         self._verified_positions = dict(self._books.positions)

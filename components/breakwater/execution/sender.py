@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import structlog
 
-from breakwater.domain.gate import Approval, decide
+from breakwater.domain.gate import Approval, decide, gate_state
 from breakwater.domain.orders import OrderRole, OrderStatus, Proposal
 from breakwater.domain.refusals import Refusal
 from breakwater.exchange.errors import Attempt, Outcome
@@ -32,6 +34,8 @@ log = structlog.get_logger(__name__)
 RETRY_S = (1.0, 2.0, 4.0)
 ENTRY_PATIENCE_S = 30.0
 REDUCTION_PATIENCE_S = 1.0
+REDUCTION_TIMEOUT_S = 2.0
+JOURNAL_PATIENCE_S = 0.5
 DUPLICATE_CLIENT_ID = -4116
 POST_ONLY_WOULD_TAKE = -5022
 NOTHING_TO_REDUCE = -2022
@@ -77,6 +81,8 @@ class OrderSender:
         self._fills = fills
         self._outbox = outbox
         self._clocks = clocks
+        self._writing: set[asyncio.Future[bool]] = set()
+        """Journal records of reductions that may have gone ahead of them."""
 
     async def execute(self, proposal: Proposal) -> Sent:
         """All of it. Publishes OrderSubmitted or OrderFailed; a refusal is the caller's to report."""
@@ -90,13 +96,12 @@ class OrderSender:
             return Sent(None, refusal=verdict)
         order = self._books.open(proposal)
         try:
-            await self._journal.append(records.Intent(order.client_id, proposal))
+            await self._journaled(records.Intent(order.client_id, proposal), proposal)
         except DiskError as error:
-            log.error("an order could not be journaled", client_id=order.client_id, error=str(error))
-            if proposal.role is OrderRole.ENTRY:
-                order.move(OrderState.NOT_SENT)
-                self.fail(order, "DISK", f"not sent: the journal cannot be written ({error})", counts=True)
-                return Sent(order, text=str(error), journal_failed=True)
+            log.error("an entry could not be journaled", client_id=order.client_id, error=str(error))
+            order.move(OrderState.NOT_SENT)
+            self.fail(order, "DISK", f"not sent: the journal cannot be written ({error})", counts=True)
+            return Sent(order, text=str(error), journal_failed=True)
         return order
 
     async def deliver(self, order: TrackedOrder) -> Sent:
@@ -125,19 +130,38 @@ class OrderSender:
             log.info("order not done, trying again", client_id=order.client_id, pause_s=pause, why=tried.message)
             await self._clocks.infra.sleep(max(pause, self._limiter.venue_pause_s()))
 
+    def closed(self) -> Refusal | None:
+        """Why nothing may be opened now, if so."""
+        return gate_state(self._facts.for_desk())[1]
+
+    def still_allowed(self, proposal: Proposal) -> Refusal | None:
+        """The gate's answer now, for an order that counts as an entry of its symbol already."""
+        facts = msgspec.structs.replace(self._facts.for_proposal(proposal, first=False), last_entry_at=None)
+        verdict = decide(proposal, facts)
+        return verdict if isinstance(verdict, Refusal) else None
+
     def last_look(self, proposal: Proposal) -> Refusal | None:
-        """The fence: called by the gateway with nothing awaited before the wire. A refusal keeps the order here."""
-        verdict = decide(proposal, self._facts.for_proposal(proposal, first=False))
-        # A reduction that passed before is never held back here.
-        if isinstance(verdict, Refusal) and proposal.role is OrderRole.ENTRY:
-            return verdict
+        """The fence: called with nothing awaited before the wire, and again when a connection had to be waited for.
+
+        A refusal keeps the order here.
+        """
         order = self._books.orders.get(client_order_id(self._books.desk, proposal.proposal_id, proposal.role))
+        if proposal.role is OrderRole.ENTRY:  # a reduction that passed before is never held back here
+            if order is not None and order.state is OrderState.SENT:
+                refusal = self.still_allowed(proposal)
+            else:
+                verdict = decide(proposal, self._facts.for_proposal(proposal, first=False))
+                refusal = verdict if isinstance(verdict, Refusal) else None
+            if refusal is not None:
+                return refusal
+        again = False
         if order is not None:
+            again = order.state is OrderState.SENT
             order.move(OrderState.SENT)
             order.sent_at = self._clocks.infra.monotonic()
         if proposal.role is OrderRole.ENTRY:
             self._books.last_entry_at[proposal.symbol] = self._clocks.market.now()
-            if root_id(proposal.proposal_id) == proposal.proposal_id:
+            if root_id(proposal.proposal_id) == proposal.proposal_id and not again:
                 note_entry(self._books, proposal)
         return None
 
@@ -176,10 +200,32 @@ class OrderSender:
         verdict = decide(proposal, self._facts.for_proposal(proposal, first=False))
         if not isinstance(verdict, Approval):
             return verdict
-        sent = await self._gateway.send(verdict)
+        try:
+            # A venue that keeps silent must not keep the next attempt to get out from being made.
+            async with asyncio.timeout(None if order.adds_risk else REDUCTION_TIMEOUT_S):
+                sent = await self._gateway.send(verdict)
+        except TimeoutError:
+            return Attempt(Outcome.UNKNOWN, message=f"no reply within {REDUCTION_TIMEOUT_S:.0f} s")
         if isinstance(sent.error, FenceClosedError):
             return sent.error.refusal
         return sent
+
+    async def _journaled(self, record: records.Intent, proposal: Proposal) -> None:
+        """Durable on return; for a reduction at the latest after a moment, durable or not. Raises DiskError."""
+        if proposal.role is OrderRole.ENTRY:
+            await self._journal.append(record)
+            return
+        writing = asyncio.ensure_future(self._journal.append_or_log(record))
+        self._writing.add(writing)
+        writing.add_done_callback(self._written)
+        done, _ = await asyncio.wait({writing}, timeout=JOURNAL_PATIENCE_S)
+        if not done:
+            log.error("the disk does not answer; a reduction goes without being journaled", client_id=record.client_id)
+
+    def _written(self, writing: asyncio.Future[bool]) -> None:
+        self._writing.discard(writing)
+        if not writing.cancelled() and (error := writing.exception()) is not None:
+            log.error("journal not written", error=repr(error))
 
     async def _accepted(self, order: TrackedOrder, sent: Attempt[Placed]) -> Sent:
         match sent.value:

@@ -8,7 +8,7 @@ from datetime import datetime
 import structlog
 
 from breakwater.domain.gate import GateState
-from breakwater.domain.refusals import Refusal
+from breakwater.domain.refusals import Refusal, RefusalCode
 from breakwater.exchange.client import UsdmClient
 from breakwater.execution.books import Books
 from breakwater.execution.gate_watch import GateClosed
@@ -34,6 +34,10 @@ from breakwater.runtime.ports import DiskError
 log = structlog.get_logger(__name__)
 
 NAME = "execution"
+
+
+class NotStarted(RuntimeError):
+    """Asked before ``start`` had restored what execution knows."""
 
 
 class ExecutionService(Service):
@@ -103,12 +107,15 @@ class ExecutionService(Service):
         infra = self._context.clocks.infra
         await measure_clock(parts.client, parts.calls, infra)
         self._instruments.update(await load_instruments(parts.client, parts.calls, infra))
-        parts.reconciler.account_problems = await account_problems(parts.client, parts.calls, infra)
+        # Positions are looked after from here on, whatever else cannot be read yet; nothing opens until it is.
+        parts.reconciler.account_problems = ("how the account is set up has not been read yet",)
         self.spawn(parts.stream.apply(), "stream.apply")
         self.spawn(parts.stream.watch(), "stream.watch")
         self.spawn(parts.stream.keep_alive(), "stream.keep-alive")
         self.spawn(keep_clock(parts.client, parts.calls, infra), "clock")
         self.spawn(parts.reconciler.run(), "reconcile")
+        parts.reconciler.account_problems = await account_problems(parts.client, parts.calls, infra)
+        parts.reconciler.request()
 
     async def stop(self) -> None:
         await super().stop()
@@ -130,8 +137,7 @@ class ExecutionService(Service):
     async def _on_mark(self, event: Event) -> None:
         assert isinstance(event.payload, MarkPrice)
         mark = event.payload
-        self.books.marks[mark.symbol] = mark.price
-        self.books.last_tick = mark.time
+        self.books.take_mark(mark.symbol, mark.price, mark.time)
         if self._parts is not None and self.books.positions.get(mark.symbol):
             self._parts.gate.evaluate()
 
@@ -143,7 +149,9 @@ class ExecutionService(Service):
 
     async def _on_policy(self, event: Event) -> None:
         if self._parts is not None:
-            self._parts.gate.evaluate()
+            gate_open = self._parts.gate.evaluate() is GateState.OPEN
+            self.spawn(self._parts.entries.sweep(gate_open=gate_open), "sweep")
+            self._parts.reconciler.request()  # a symbol that is new is compared before anything is opened on it
 
     async def _on_lease(self, event: Event) -> None:
         assert isinstance(event.payload, StopLease)
@@ -163,9 +171,9 @@ class ExecutionService(Service):
 
     @property
     def parts(self) -> Parts:
-        """The wired parts. Raises RuntimeError before ``start``."""
+        """The wired parts. Raises NotStarted before ``start``."""
         if self._parts is None:
-            raise RuntimeError("execution is not started")
+            raise NotStarted("execution is not started")
         return self._parts
 
     async def halt(self, who: str, reason: str) -> Halted:
@@ -175,7 +183,9 @@ class ExecutionService(Service):
 
     def gate(self) -> tuple[GateState, Refusal | None]:
         """The gate's state now, and why it is not open."""
-        parts = self.parts
+        parts = self._parts
+        if parts is None:
+            return GateState.REDUCE_ONLY, Refusal(RefusalCode.NOT_RECONCILED, "execution is starting")
         return parts.gate.evaluate(), parts.gate.why
 
     def orders_in_flight(self) -> list[TrackedOrder]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from breakwater.domain.stop_state import StopView
 from breakwater.runtime.clocks import InfraClock
 
+LONGEST_LEASE_S = 1.0
+"""Whatever a broadcast claims: silence of this long closes the gate (invariant 3)."""
+
 
 class StopLeaseBook:
-    """The highest epoch wins, on a tie the newer broadcast, of two at the same instant the stricter state."""
+    """The highest epoch wins, on a tie the stricter state, of two equal ones the newer broadcast."""
 
     def __init__(self, clock: InfraClock) -> None:
         self._clock = clock
@@ -32,7 +35,7 @@ class StopLeaseBook:
         """Seconds until the lease ends; 0 when it has, or nothing was heard."""
         if self.view is None:
             return 0.0
-        lease = float(self.view.lease_seconds)
+        lease = min(float(self.view.lease_seconds), LONGEST_LEASE_S)
         age = (self._clock.utc_now() - self.view.issued_at).total_seconds()
         if age < -lease:
             return 0.0  # from the future: one of the clocks is wrong
@@ -42,8 +45,12 @@ class StopLeaseBook:
 def _newer(new: StopView, known: StopView) -> bool:
     if new.epoch != known.epoch:
         return new.epoch > known.epoch
+    if new.state is not known.state:
+        return (
+            new.state.strictness > known.state.strictness
+        )  # every transition has an epoch of its own: somebody is wrong
     if new.issued_at != known.issued_at:
         return new.issued_at > known.issued_at
     if new.sequence != known.sequence:
         return new.sequence > known.sequence
-    return new.state.strictness > known.state.strictness or (new.reduce_only and not known.reduce_only)
+    return new.reduce_only and not known.reduce_only

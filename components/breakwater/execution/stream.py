@@ -14,7 +14,7 @@ from typing import Any
 import ccxt
 import structlog
 
-from breakwater.exchange.client import UsdmClient
+from breakwater.exchange.client import UsdmClient, hang_up
 from breakwater.exchange.messages import AccountUpdate, AlgoUpdate, ListenKeyExpired, OrderUpdate, UserEvent
 from breakwater.exchange.parse import anything
 from breakwater.exchange.reader import VenueReplyError
@@ -117,9 +117,11 @@ class UserStream:
     async def _drop(self) -> None:
         for url, socket in list(self._client.clients.items()):
             if "listenKey=" in url:
-                socket.reject(ccxt.NetworkError("user stream dropped"))
-                await socket.close()
                 self._client.clients.pop(url, None)
+                # Without an error ccxt would take the end for the server's doing and forget the connection that follows.
+                socket.error = socket.error or ccxt.NetworkError("user stream dropped")
+                socket.reject(socket.error)
+                await hang_up(socket)
 
     def _forget_key(self) -> None:
         self._client.options["linear"] = {

@@ -56,6 +56,10 @@ class VenueCalls:
         """Seconds the venue told us to keep away for."""
         return self._limiter.venue_pause_s()
 
+    def reading_pause_s(self) -> float:
+        """Seconds to leave between readings of the account, so that they alone never exhaust the request weight."""
+        return self._limiter.reading_pause_s()
+
     async def server_time(self) -> Attempt[datetime]:
         """The venue's clock."""
         return await self.call(self._client.fapiPublicGetTime(), _server_time)

@@ -8,7 +8,7 @@ import asyncio
 async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
     """Whether ``event`` was set within ``seconds`` of the loop's time (virtual in a simulation)."""
     try:
-        await asyncio.wait_for(event.wait(), timeout=max(0.0, seconds))
+        async with asyncio.timeout(max(0.0, seconds)):
+            return await event.wait()
     except TimeoutError:
-        return False
-    return True
+        return event.is_set()

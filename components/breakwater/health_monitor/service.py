@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 NAME = "health_monitor"
 LOOK_SECONDS = 1.0
 COMPONENTS = ("market_data", "ai_engine", "risk_manager", "execution", "portfolio", "emergency_stop")
-MUST_PROGRESS = frozenset({"market_data", "portfolio"})
+MUST_PROGRESS = frozenset({"market_data", "portfolio", "emergency_stop"})
 """These hear the market all the time: without progress they are stuck, whatever their sockets say."""
 OPTIONAL = frozenset({"ai_engine", "dashboard"})
 """Without these the desk opens nothing new, but what it holds is safe."""

@@ -11,7 +11,7 @@ import ccxt
 
 from breakwater.domain.ids import Symbol
 from breakwater.domain.instruments import Instrument
-from breakwater.exchange.client import UsdmClient
+from breakwater.exchange.client import UsdmClient, hang_up
 from breakwater.exchange.parse import parse_instrument, parse_leverage_brackets
 from breakwater.exchange.reader import VenueReplyError
 from breakwater.market_data.parse import INTERVALS, parse_klines, parse_market_message
@@ -89,7 +89,7 @@ class Feed:
                 self._client.clients.pop(url, None)
                 # Without an error ccxt would take this for the server's doing and forget the connection that follows.
                 connection.error = connection.error or ccxt.NetworkError("closed by us")
-                await connection.close()
+                await hang_up(connection)
 
     def _unified(self, symbol: Symbol) -> str:
         if not self.knows(symbol):

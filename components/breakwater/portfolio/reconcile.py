@@ -26,29 +26,36 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def compare(ledger: Ledger, report: AccountReported) -> Comparison:
-    """Judge ``report``. Equal numbers agree whatever the order of events; only differing ones need an explanation."""
-    differences = [
-        f"trade {symbol} {trade} of the venue is not in the ledger"
-        for symbol, trade in sorted(report.through_trade.items())
-        if not ledger.has_seen(Symbol(symbol), TradeId(trade))
-    ]
+    """Judge ``report``. Equal numbers agree whatever the order of events; only differing ones need an explanation.
+
+    Fills after the report explain a difference of their own symbol and of the wallet, no other.
+    """
+    through = {Symbol(symbol): TradeId(trade) for symbol, trade in report.through_trade.items()}
+    unknown = {symbol for symbol, trade in through.items() if not ledger.has_seen(symbol, trade)}
+    differences = [f"trade {symbol} {through[symbol]} of the venue is not in the ledger" for symbol in sorted(unknown)]
     theirs = {held.symbol: held.quantity for held in report.positions if held.quantity}
     ours = {symbol: held.quantity for symbol, held in ledger.positions.items()}
-    for symbol in sorted({*theirs, *ours}):
+    moved = {symbol for symbol in {*theirs, *ours} if ours.get(symbol, ZERO) != theirs.get(symbol, ZERO)}
+    for symbol in sorted(moved):
         here, there = ours.get(symbol, ZERO), theirs.get(symbol, ZERO)
-        if here != there:
-            differences.append(f"{symbol}: the ledger holds {plain(here)}, the venue {plain(there)}")
-    if not abs(ledger.wallet - report.wallet) < CENT:  # written so that NaN differs
+        differences.append(f"{symbol}: the ledger holds {plain(here)}, the venue {plain(there)}")
+    adrift = report.wallet - ledger.wallet
+    if not abs(adrift) < CENT:  # written so that NaN differs
         differences.append(f"wallet: the ledger has {plain(ledger.wallet)}, the venue {report.wallet}")
+        if not (unknown or moved):
+            differences.append(
+                f"trades and positions agree, so {plain(adrift)} USDT came from a funding payment or a transfer, which the "
+                "ledger is not told of yet"
+            )
     if not differences:
         return Comparison(Agreement.AGREED)
-    ahead = any(
-        (last := ledger.last_trade(Symbol(symbol))) is not None
-        and last != trade
-        and ledger.has_seen(Symbol(symbol), TradeId(trade))
-        for symbol, trade in report.through_trade.items()
-    )
-    return Comparison(Agreement.AHEAD if ahead else Agreement.DIFFERS, tuple(differences))
+    ahead = {
+        symbol
+        for symbol in {*through, *moved}
+        if symbol not in unknown and ledger.last_trade(symbol) not in (None, through.get(symbol))
+    }
+    explained = bool(ahead) and not unknown and moved <= ahead
+    return Comparison(Agreement.AHEAD if explained else Agreement.DIFFERS, tuple(differences))
 
 
 def unusable(report: AccountReported) -> str:

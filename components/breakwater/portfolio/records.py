@@ -41,6 +41,8 @@ class BaselineSet(msgspec.Struct, frozen=True, tag="baseline"):
     time: datetime
     why: str
     epoch: int = 0
+    start_minute: int | None = None
+    """Minutes after midnight UTC at which ``day`` began, by the policy then in force."""
 
 
 Record = Started | Adopted | Filled | BaselineSet

@@ -6,17 +6,17 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import date, datetime, timedelta
 
-import msgspec
 import structlog
 
 from breakwater.domain.ids import Symbol, TradeId
 from breakwater.domain.ledger import Booked, Fill, Ledger, Position
 from breakwater.domain.money import HUNDRED, ZERO, plain
 from breakwater.domain.snapshot import Snapshot
-from breakwater.domain.valuation import Baseline, DayTotals, Mark, trading_day, value
+from breakwater.domain.stop_rules import market_silence
+from breakwater.domain.valuation import Baseline, DayTotals, Mark, day_start, trading_day, value
+from breakwater.portfolio.equity import LastEquity
 from breakwater.portfolio.reconcile import Agreement, compare, unusable
 from breakwater.portfolio.records import (
-    EQUITY,
     JOURNAL,
     Adopted,
     BaselineSet,
@@ -44,8 +44,9 @@ log = structlog.get_logger(__name__)
 NAME = "portfolio"
 MISMATCHES_FOR_DRIFT = 2
 """Reports in a row that differ before it is drift: a fill may be at the venue and not yet here."""
-KEEP_EQUITY_EVERY = timedelta(seconds=60)
-"""Market time between two writes of the last reconciled equity."""
+AHEADS_FOR_DRIFT = 5
+"""Reports in a row that fills after them would have to explain, before that is no longer believed."""
+STALE_WITHOUT_POLICY = timedelta(seconds=10)
 _RUN = 2**32
 """Snapshots one process can number."""
 
@@ -62,14 +63,18 @@ class PortfolioService(Service):
         self._ledger = Ledger()
         self._marks: dict[Symbol, Mark] = {}
         self._baseline: Baseline | None = None
+        self._baseline_start: int | None = None
+        """Minutes after midnight at which the baseline's day began."""
         self._rebase_epoch = 0
         self._totals = DayTotals(date.min)
-        self._last_reconciled: ReconciledEquity | None = None
-        self._equity_kept_at: datetime | None = None
+        self._last_equity = LastEquity(context.disk)
+        self._unsaved: BaselineSet | None = None
+        """A day's baseline that the disk did not take yet."""
         self._start_minute = 0
         self._sequence = 0
         self._reconciled = False
         self._mismatches = 0
+        self._aheads = 0
         self._report: AccountReported | None = None
         self._complete_once = False
         self._loaded = asyncio.Event()
@@ -108,14 +113,14 @@ class PortfolioService(Service):
                     self._set_baseline(record)
         await self._journal.append(Started(runs + 1))
         self._sequence = (runs + 1) * _RUN
-        self._last_reconciled = self._read_equity()
+        self._last_equity.load()
         self._loaded.set()
 
     async def stop(self) -> None:
         await super().stop()
         if self._loaded.is_set():
             async with self._lock:
-                await self._keep_equity()
+                await self._last_equity.keep()
 
     def readiness(self) -> dict[str, Check]:
         agreed = self._reconciled and not self.drift
@@ -137,13 +142,21 @@ class PortfolioService(Service):
         held = self._marks.get(mark.symbol)
         if held is not None and mark.time < held.time:
             return  # overtaken on the way
-        self._marks[mark.symbol] = Mark(mark.price, mark.time)
+        # A time ahead of the clock would look fresh until then, and shut out every mark before it.
+        self._marks[mark.symbol] = Mark(mark.price, min(mark.time, self._market.now()))
         self.progress += 1
         await self._publish()
 
     async def _on_execution(self, event: Event) -> None:
         if isinstance(event.payload, OrderFilled):
-            await self._take_fill(event.payload)
+            try:
+                await self._take_fill(event.payload)
+            except DiskError:
+                raise
+            except Exception as error:
+                # Whatever becomes of the event: the ledger lacks it.
+                self._alarm((f"trade {event.payload.symbol} {event.payload.trade_id} cannot be booked: {error!r}",))
+                raise
         elif isinstance(event.payload, AccountReported):
             await self._take_report(event.payload)
 
@@ -155,13 +168,15 @@ class PortfolioService(Service):
         if not asked.equity.is_finite() or asked.equity <= ZERO:
             log.error("new baseline refused: equity must be positive", equity=str(asked.equity))
             return
-        day = trading_day(asked.time, self._read_day_start())
         async with self._lock:
+            day = self._day_of(asked.time)
             if self._baseline is not None and day < self._baseline.day:
                 return  # that day is over, and its baseline with it
-            record = BaselineSet(day, asked.equity, asked.time, f"new baseline asked for by {asked.who}", asked.epoch)
+            why, start = f"new baseline asked for by {asked.who}", self._start_of(day)
+            record = BaselineSet(day, asked.equity, asked.time, why, asked.epoch, start)
             await self._journal.append(record)
             self._set_baseline(record)
+            self._unsaved = None  # overtaken
         log.info("new baseline", day=str(day), equity=plain(asked.equity), who=asked.who)
         await self._publish()
 
@@ -212,19 +227,13 @@ class PortfolioService(Service):
         await self._publish()
 
     def _guard(self, handler: Callable[[Event], Awaitable[None]]) -> Callable[[Event], Awaitable[None]]:
-        """A handler that fails for another reason than the disk has a bug: say so, rather than value wrongly."""
+        guarded = self.guarded(handler)
 
-        async def guarded(event: Event) -> None:
+        async def when_loaded(event: Event) -> None:
             await self._loaded.wait()
-            try:
-                await handler(event)
-            except DiskError:
-                raise  # unacknowledged: the bus offers it again
-            except Exception as error:
-                self.fail(error)
-                raise
+            await guarded(event)
 
-        return guarded
+        return when_loaded
 
     # ------------------------------------------------------------------------------------------------ state
 
@@ -247,6 +256,7 @@ class PortfolioService(Service):
 
     def _set_baseline(self, record: BaselineSet) -> None:
         self._baseline = Baseline(record.day, record.equity)
+        self._baseline_start = record.start_minute
         self._rebase_epoch = max(self._rebase_epoch, record.epoch)
 
     def _judge(self, report: AccountReported, *, again: bool = False) -> None:
@@ -255,8 +265,10 @@ class PortfolioService(Service):
         if found.agreement is Agreement.AGREED:
             if self.drift:
                 log.info("ledger and venue agree again")
-            self._reconciled, self._mismatches, self.drift = True, 0, ""
-        elif found.agreement is Agreement.DIFFERS and not again:
+            self._reconciled, self._mismatches, self._aheads, self.drift = True, 0, 0, ""
+        elif found.agreement is Agreement.AHEAD and not again and self._aheads < AHEADS_FOR_DRIFT:
+            self._aheads += 1
+        elif not again:
             self._mismatches += 1
             if self._mismatches >= MISMATCHES_FOR_DRIFT or not self._reconciled:
                 self._alarm(found.differences)
@@ -286,12 +298,11 @@ class PortfolioService(Service):
                 time=time,
                 reconciled=self._reconciled,
                 totals=self._totals,
+                fresh_since=self._market.now() - self._stale_after(),
             )
             self.snapshot = snapshot
             if snapshot.reconciled and not snapshot.marks_missing:
-                self._last_reconciled = ReconciledEquity(time, snapshot.equity)
-                if self._equity_kept_at is None or time - self._equity_kept_at >= KEEP_EQUITY_EVERY:
-                    await self._keep_equity()
+                await self._last_equity.note(ReconciledEquity(time, snapshot.equity))
             try:
                 await self._bus.publish(PortfolioUpdated(snapshot), time=self._market.now())
             except BusUnavailable:
@@ -310,44 +321,61 @@ class PortfolioService(Service):
 
     async def _roll(self, time: datetime) -> bool:
         """Make sure there is a baseline for the day of ``time``: the last reconciled equity before the day began."""
-        day = trading_day(time, self._read_day_start())
+        day = self._day_of(time)
+        start = self._start_of(day)
         if self._baseline is not None and day <= self._baseline.day:
+            if self._unsaved is not None:
+                await self._save_baseline(self._unsaved)
             return True
         if self._baseline is not None:
-            equity = self._last_reconciled.equity if self._last_reconciled else self._baseline.equity
-            if equity <= ZERO:
-                equity = self._baseline.equity
-            record = BaselineSet(day, equity, time, "a new trading day: the last reconciled equity before it")
+            last, equity = self._last_equity.value, self._baseline.equity
+            if last is not None and last.equity > ZERO:
+                # One of the day itself, because its baseline was never saved, forgives no loss since.
+                equity = last.equity if last.time < day_start(day, start) else max(last.equity, equity)
+            why = "a new trading day: the last reconciled equity before it"
+            record = BaselineSet(day, equity, time, why, start_minute=start)
         else:
             if not self._reconciled:
                 return False
             first = value(self._ledger, self._marks, Baseline(day, HUNDRED), sequence=0, time=time, reconciled=True)
             if first.marks_missing or first.equity <= ZERO:
                 return False
-            record = BaselineSet(day, first.equity, time, "the first reconciled equity")
-        await self._journal.append(record)
+            record = BaselineSet(day, first.equity, time, "the first reconciled equity", start_minute=start)
         self._set_baseline(record)
         log.info("baseline", day=str(day), equity=plain(record.equity), why=record.why)
+        await self._save_baseline(record)
         return True
 
-    async def _keep_equity(self) -> None:
-        if self._last_reconciled is None:
-            return
-        try:
-            await self._context.disk.replace(EQUITY, _encoder.encode(self._last_reconciled))
-        except DiskError as error:
-            log.error("the last reconciled equity cannot be written", error=str(error))
-        self._equity_kept_at = self._last_reconciled.time
+    def _day_of(self, time: datetime) -> date:
+        """The trading day of ``time``. A day ends as it began: a policy that moves its start cannot end it early."""
+        asked = self._read_day_start()
+        began = self._baseline_start
+        if self._baseline is not None and began is not None:
+            day = self._baseline.day
+            if day_start(day, began) <= time < day_start(day + timedelta(days=1), began):
+                return day
+        return trading_day(time, asked)
 
-    def _read_equity(self) -> ReconciledEquity | None:
-        data = self._context.disk.read(EQUITY)
-        if data is None:
-            return None
+    def _start_of(self, day: date) -> int:
+        same = self._baseline is not None and self._baseline.day == day
+        return self._baseline_start if same and self._baseline_start is not None else self._start_minute
+
+    async def _save_baseline(self, record: BaselineSet) -> None:
+        """A disk that refuses does not stop the valuation, which the emergency stop lives on: tried again each time."""
+        refused, self._unsaved = self._unsaved is not None, record
         try:
-            return msgspec.json.decode(data, type=ReconciledEquity)
-        except msgspec.DecodeError as error:
-            log.error("the last reconciled equity is unreadable: the old baseline stays", error=str(error))
-            return None
+            await self._journal.append(record)
+        except DiskError as error:
+            if not refused:
+                log.error("the day's baseline cannot be written yet", error=str(error))
+        else:
+            self._unsaved = None
+
+    def _stale_after(self) -> timedelta:
+        policy = self._context.policy.current()
+        if policy is None:
+            return STALE_WITHOUT_POLICY
+        return market_silence(policy.stop.stale_after_seconds, policy.stop, self._context.clocks.speed)
 
     def _read_day_start(self) -> int:
         policy = self._context.policy.current()
@@ -360,6 +388,3 @@ class PortfolioService(Service):
             return "waiting for a first account report from execution"
         missing = [symbol for symbol in self._ledger.positions if symbol not in self._marks]
         return f"waiting for a mark price of {', '.join(missing) or 'any symbol'}"
-
-
-_encoder = msgspec.json.Encoder(decimal_format="string")

@@ -38,6 +38,11 @@ class Clocks:
     market: MarketClock
     infra: InfraClock
 
+    @property
+    def speed(self) -> float:
+        """How many times as fast as the machine's time market time runs; 1 in the virtual-time kernel."""
+        return float(getattr(self.market, "speed", 1.0))
+
 
 class WallInfraClock:
     """The machine's own clocks."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
 
+from breakwater.runtime.ports import DiskError
+
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -61,6 +64,20 @@ class Service:
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
         return task
+
+    def guarded(self, handler: Callable[[T], Awaitable[None]]) -> Callable[[T], Awaitable[None]]:
+        """A handler that fails for another reason than the disk has a bug: the service stops rather than goes on wrongly."""
+
+        async def guard(event: T) -> None:
+            try:
+                await handler(event)
+            except DiskError:
+                raise  # unacknowledged: the bus offers it again
+            except Exception as error:
+                self.fail(error)
+                raise
+
+        return guard
 
     def fail(self, error: BaseException) -> None:
         if not self.failed.done():

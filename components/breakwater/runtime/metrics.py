@@ -23,6 +23,7 @@ class Metrics:
 
     def __init__(self, *, desk: str, component: str, version: str) -> None:
         self.registry = CollectorRegistry()
+        self._before_reading: list[Callable[[], None]] = []
         self._labels = {"desk": desk, "component": component}
         self.gate_open = self._gauge(
             "gate_open", "1 when orders that add risk may pass, 0 when the gate is REDUCE_ONLY.", 0
@@ -88,8 +89,14 @@ class Metrics:
         """Ask for the bus' state whenever the metrics are read."""
         self.bus_connected.set_function(lambda: 1.0 if connected() else 0.0)
 
+    def before_reading(self, hook: Callable[[], None]) -> None:
+        """Call ``hook`` each time the metrics are about to be read."""
+        self._before_reading.append(hook)
+
     def render(self) -> bytes:
         """Text exposition format."""
+        for hook in self._before_reading:
+            hook()
         return generate_latest(self.registry)
 
     def _gauge(self, name: str, text: str, start: float) -> Gauge:

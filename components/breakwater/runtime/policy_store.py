@@ -14,15 +14,19 @@ from datetime import datetime
 from typing import NoReturn, Protocol
 
 import msgspec
+import structlog
 
 from breakwater.domain.emergency_stop_spec import EmergencyStopSpec
 from breakwater.domain.limits import EffectiveLimits, effective_limits
 from breakwater.domain.policy import PolicySpec
+from breakwater.runtime.bus import BusUnavailable
 from breakwater.runtime.clocks import InfraClock
 from breakwater.runtime.manifests import DeskManifests
 from breakwater.runtime.policy_copy import MOST_HISTORY, BadCopy, HistoryEntry, PolicyCopy, decode_copy, encode_copy
 from breakwater.runtime.policy_diff import Change, diff_policies
 from breakwater.runtime.ports import Disk, DiskError, KeyValueStore, StoreUnavailable
+
+log = structlog.get_logger(__name__)
 
 STALE_AFTER_SECONDS = 600
 REFRESH_SECONDS = 60
@@ -90,6 +94,7 @@ class PolicyStore:
         self._known: tuple[PolicyCopy, PolicyInForce] | None = None
         self._claimed = 0
         self._backup: bytes | None = None
+        self._announced: PolicyCopy | None = None
         self._lock = asyncio.Lock()
 
     def current(self) -> PolicyInForce | None:
@@ -134,9 +139,8 @@ class PolicyStore:
     async def refresh(self) -> PolicyInForce | None:
         """Look at every copy and take the one that wins. Never raises for an unreadable copy: see ``problems``."""
         async with self._lock:
-            before = self._copy
             await self._refresh()
-            return await self._announce(before)
+            return await self._announce()
 
     async def apply(self, desk: DeskManifests, *, who: str) -> PolicyInForce:
         """Bring ``desk`` into force for ``who``; when nothing differs the version stays.
@@ -150,12 +154,11 @@ class PolicyStore:
         stop = dataclasses.replace(desk.stop, spec=desk.stop.spec.without_requests())
         desk = dataclasses.replace(desk, stop=stop)
         async with self._lock:
-            before = self._copy
             if not await self._refresh():
                 raise StoreUnavailable("the policy store does not answer: nothing was changed; try again when it does")
             if self._copy is None or diff_policies(self._copy.desk, desk):
                 await self._write(desk, who)
-            in_force = await self._announce(before)
+            in_force = await self._announce()
             assert in_force is not None
             return in_force
 
@@ -278,9 +281,17 @@ class PolicyStore:
         except DiskError as error:
             self._problems = (*self._problems, f"the backup {self._file} cannot be written: {error}")
 
-    async def _announce(self, before: PolicyCopy | None) -> PolicyInForce | None:
-        in_force = self.current()
-        changed = in_force is not None and (before is None or before.version != in_force.version)
-        if in_force is not None and changed and self._on_change is not None:
-            await self._on_change(in_force, tuple(diff_policies(before.desk if before else None, in_force.desk)))
+    async def _announce(self) -> PolicyInForce | None:
+        """Tell ``on_change`` what it has not been told; while the bus is away that waits for the next `refresh`."""
+        in_force, before = self.current(), self._announced
+        if in_force is None or (before is not None and before.version == in_force.version):
+            return in_force
+        copy = self._copy
+        if self._on_change is not None:
+            try:
+                await self._on_change(in_force, tuple(diff_policies(before.desk if before else None, in_force.desk)))
+            except BusUnavailable as error:
+                log.warning("a policy is in force and not announced yet", version=in_force.version, error=str(error))
+                return in_force
+        self._announced = copy
         return in_force

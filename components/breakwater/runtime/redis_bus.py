@@ -7,7 +7,8 @@ What ``publish`` promises:
 
 * With a ``disk``: on return the event is stored in Redis, or synced to the spool on that disk while Redis is away (noticed within
   about 1 s), from where it goes to Redis in order when it is back, by this process or the next. BusUnavailable then means
-  that neither worked (full disk, too many waiting), and that a later delivery is not certain.
+  that neither worked (full disk, too many waiting). It is not delivered later, so publish it again; only of what was on its
+  way when Redis went is the outcome unknown.
 * Without a disk: BusUnavailable while Redis is away. The event is kept in memory and still goes out in order, so publishing
   it again would make it two; it is lost if the process dies first. Components whose events matter have a disk.
 * ``market.mark`` is never kept while Redis is away: BusUnavailable at once.

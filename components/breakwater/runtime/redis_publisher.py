@@ -50,12 +50,14 @@ class ProducerFenced(BusUnavailable):
 class _Waiting:
     """An entry on its way, and who waits for it."""
 
-    __slots__ = ("done", "entry", "spooled")
+    __slots__ = ("attempted", "done", "entry", "spooled")
 
     def __init__(self, entry: Entry, done: asyncio.Future[None] | None = None, *, spooled: bool = False) -> None:
         self.entry = entry
         self.done = done
         self.spooled = spooled
+        self.attempted = False
+        """Sent at least once: the server may have it, whatever it answered."""
 
     def resolve(self, error: BusUnavailable | None = None) -> None:
         if self.done is None or self.done.done():
@@ -195,12 +197,19 @@ class Publisher:
                     await self._spool.append([waiting.entry for waiting in fresh])
                 except DiskError as error:
                     lost = BusUnavailable(f"Redis is away and the spool cannot be written: {error}")
+                    self._take_back(lost)
                     for waiting in fresh:
                         waiting.resolve(lost)
                     continue
                 for waiting in fresh:
                     waiting.spooled = True
                     waiting.resolve()
+
+    def _take_back(self, error: BusUnavailable) -> None:
+        """Forget what was neither sent nor spooled: it is refused, so it must not be stored later, beside its second try."""
+        while self._waiting and not (self._waiting[-1].spooled or self._waiting[-1].attempted):
+            self._waiting.pop().resolve(error)
+            self._sequence -= 1
 
     async def flush(self, patience: float) -> None:
         """Wait until all that was published is stored or spooled; at most ``patience`` seconds."""
@@ -309,6 +318,8 @@ class Publisher:
                 pass  # send nothing: that asks the server whether all is as we think
         await self._tidy()
         batch = [waiting for waiting, _ in zip(self._waiting, range(_BATCH), strict=False)]
+        for waiting in batch:
+            waiting.attempted = True
         header: list[str | int | bytes] = [self._who, self.epoch, self._confirmed, self._max_length]
         answer = await PUBLISH.run(self._client, self._keys, header + _arguments([waiting.entry for waiting in batch]))
         status, stored, error = int(answer[0]), int(answer[1]), answer[2]

@@ -93,7 +93,7 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
         "policy_file": reader.get("BREAKWATER_POLICY_FILE", _path, None),
         "http_host": reader.get("BREAKWATER_HTTP_HOST", _text, "127.0.0.1"),
         "http_port": reader.get("BREAKWATER_HTTP_PORT", _port, 8080),
-        "redis_url": reader.get("REDIS_URL", _url("redis", "rediss", "unix"), None),
+        "redis_url": reader.get("REDIS_URL", parse_redis_url, None),
         "redis_server": reader.get("BREAKWATER_REDIS_SERVER", _text, None),
         "exchange": reader.get("QT_EXECUTION_EXCHANGE", _choice("binance-futures"), "binance-futures"),
         "market_type": reader.get("QT_MARKET_TYPE", _choice("usdm_perp"), "usdm_perp"),
@@ -217,6 +217,11 @@ def _url(*schemes: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def parse_redis_url(text: str) -> str:
+    """``text``, if it is the URL of a Redis. Raises ValueError with the remedy."""
+    return _url("redis", "rediss", "unix")(text)
 
 
 def _number(text: str) -> Decimal:

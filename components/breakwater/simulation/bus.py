@@ -69,6 +69,8 @@ class _States:
     """By type name, then producer."""
     wakers: dict[str, _Wakers] = field(default_factory=dict)
     """By type name: a heartbeat does not wake who waits for a lease."""
+    changes: int = 0
+    """How many values were set so far."""
 
 
 class MemoryBroker:
@@ -149,6 +151,7 @@ class MemoryBus:
         event = self._event(payload, time)
         states = self._broker._desk_states(self.desk)
         states.values.setdefault(event.type, {})[self.producer] = _Stored(event)
+        states.changes += 1
         _wake(states.wakers.get(event.type, {}))
         await asyncio.sleep(0)
 
@@ -305,19 +308,19 @@ class _Watch(_Reader):
         super().__init__(
             broker, f"{consumer}.state:{','.join(kinds)}", [states.wakers.setdefault(kind, {}) for kind in kinds]
         )
+        self._all = states
+        self._changes = -1
         self._states = {kind: states.values.setdefault(kind, {}) for kind in kinds}
         self._handler = handler
         self._seen: dict[tuple[str, str], _Stored] = {}
 
     async def _drain(self) -> None:
-        changed = True
-        while changed and self._broker.up:
-            changed = False
+        while self._changes != self._all.changes and self._broker.up:
+            self._changes = self._all.changes
             for kind, values in self._states.items():
                 for producer, stored in tuple(values.items()):
                     if self._seen.get((kind, producer)) is stored:
                         continue
-                    changed = True
                     self._seen[kind, producer] = stored
                     await self._offer(self._handler, stored.event)
 

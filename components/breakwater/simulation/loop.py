@@ -49,6 +49,26 @@ class _Ready(asyncio.Handle):
         self._source_traceback = None
 
 
+class _Timer(asyncio.TimerHandle):
+    """The same for timers."""
+
+    __slots__ = ()
+
+    def __init__(  # type: ignore[no-untyped-def]
+        self, when, callback, args, loop, context
+    ) -> None:
+        _Ready.__init__(self, callback, args, loop, context)  # type: ignore[arg-type]
+        self._when = when
+        self._scheduled = True
+
+    def cancel(self) -> None:
+        if not self._cancelled:
+            self._cancelled = True
+            self._callback = self._args = None  # type: ignore[assignment]
+            if self._scheduled:
+                self._loop._timers_cancelled += 1  # type: ignore[attr-defined]
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
     """Seeded event loop in virtual time. ``seed=None`` keeps asyncio's first-in first-out order throughout.
 
@@ -93,8 +113,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._check_closed()  # type: ignore[attr-defined]
         # Round up to whole microseconds (never fire early), forgiving the error of the float sum behind `when`.
         due = math.ceil(when * 1e6 - 0.1)
-        timer = asyncio.TimerHandle(due / 1e6, callback, args, self, context)
-        timer._scheduled = True  # type: ignore[attr-defined]
+        timer = _Timer(due / 1e6, callback, args, self, context)
         self._timers_set += 1
         heapq.heappush(self._timers, (due, self._timers_set, timer))
         return timer
@@ -116,10 +135,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
         handle = _Ready(callback, args, self, context)
         self._ready.append(handle)  # type: ignore[attr-defined]
         return handle
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        if handle._scheduled:  # type: ignore[attr-defined]
-            self._timers_cancelled += 1
 
     def _run_once(self) -> None:
         """One pass: move time if nothing is ready, shuffle, run what is ready now (not what that makes ready)."""

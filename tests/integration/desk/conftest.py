@@ -45,6 +45,8 @@ class DeskProcess:
         self.state = state
         self.venue = book(state / "venue" / "state.json")
         self.process: subprocess.Popen[str] | None = None
+        # One client: reading the system's certificates for each request would take most of the machine.
+        self._http = httpx.Client(timeout=10, trust_env=False, verify=False)
         self._output = state.parent / "output.txt"
 
     # -------------------------------------------------------------------------------------------- life
@@ -96,7 +98,7 @@ class DeskProcess:
 
     def request(self, method: str, path: str, **parts: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.token}", **parts.pop("headers", {})}
-        return httpx.request(method, self.record["url"] + path, headers=headers, timeout=10, trust_env=False, **parts)
+        return self._http.request(method, self.record["url"] + path, headers=headers, **parts)
 
     def status(self) -> Any:
         answer = self.request("GET", "/v1/status")

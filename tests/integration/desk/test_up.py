@@ -52,33 +52,48 @@ def test_fresh_directory_trades_within_thirty_seconds_and_goes_on_after_ctrl_c(d
     assert desk.interrupt() == 0
 
 
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT")
+
+
 def busy_signals(path: Path, *, every_s: int, lines: int) -> Path:
     """Signals close to each other with near stops and targets, so that something is on its way at any moment."""
     start = datetime.now(UTC)
-    symbols = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
     with path.open("w") as file:
         for number in range(lines):
             signal = {
-                "symbol": symbols[number % 3],
-                "direction": "LONG" if number // 3 % 2 else "SHORT",
+                "symbol": SYMBOLS[number % len(SYMBOLS)],
+                "direction": "LONG" if number // len(SYMBOLS) % 2 else "SHORT",
                 "confidence": "0.8",
-                "stop_pct": "0.4",
-                "target_pct": "0.4",
+                "stop_pct": "0.2",
+                "target_pct": "0.2",
                 "time": (start + timedelta(seconds=every_s * number)).isoformat(),
             }
             file.write(json.dumps(signal) + "\n")
     return path
 
 
+def busy_policy(path: Path, normal: Path) -> Path:
+    """Five small positions with a narrow collar, so that stops and targets can be near."""
+    limits = ("maxConcurrentPositions: 5", "maxPositionMarginUSD: 150", "priceCollarPct: 0.1", "maxRepeatedOrders: 100")
+    text = normal.read_text()
+    text = text.replace("symbols: [BTCUSDT, ETHUSDT, SOLUSDT]", f"symbols: [{', '.join(SYMBOLS)}]")
+    path.write_text(text.replace("    maxConcurrentPositions: 5\n", "".join(f"    {limit}\n" for limit in limits)))
+    return path
+
+
 @pytest.mark.timeout(180)
-def test_kill_9_at_any_moment_loses_nothing_and_doubles_nothing(desk: Any, tmp_path: Path, running: Any) -> None:
+def test_kill_9_at_any_moment_loses_nothing_and_doubles_nothing(
+    desk: Any, tmp_path: Path, running: Any, profile: Any
+) -> None:
     chance = random.Random(20251010)
-    options = ("--speed", SPEED, "--signals", str(busy_signals(tmp_path / "busy.jsonl", every_s=4, lines=2000)))
+    signals = busy_signals(tmp_path / "busy.jsonl", every_s=3, lines=4000)
+    policy = busy_policy(tmp_path / "busy.yaml", profile("normal"))
+    options = ("--speed", "60", "--signals", str(signals), "--policy", str(policy))
     servers = []
     for _ in range(5):
         desk.start(*options)
         desk.until(lambda status: status["snapshot"], 30)
-        time.sleep(chance.uniform(0.0, 4.0))
+        time.sleep(chance.uniform(0.0, 3.0))
         servers.append(desk.server_pid())
         desk.kill()
         assert desk.venue.wrongs() == []

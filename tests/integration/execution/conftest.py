@@ -46,7 +46,7 @@ from breakwater.runtime.policy_store import PolicyInForce
 from breakwater.simulation.bus import MemoryBroker, MemoryBus
 from breakwater.simulation.run import Simulation, run_virtual
 from breakwater.simulation.stores import MemoryDisk
-from breakwater.simulation.transport import MEMORY_ENDPOINT, MemorySession
+from breakwater.simulation.transport import MEMORY_ENDPOINT, Latency, MemorySession
 
 D = Decimal
 SEED = int(os.environ.get("BREAKWATER_TEST_SEED", "1"))
@@ -120,6 +120,23 @@ class FaultyVenue:
         return sum(1 for m, path, text in self.log if m == method and fragment in f"{path}?{text}")
 
 
+class SlowSession(MemorySession):
+    """A wire on which requests that contain a fragment reach the venue late (seconds); ``rig.slow[fragment] = seconds``."""
+
+    slow: Mapping[str, float] = {}
+    _late = 0.0
+
+    def _request(self, method: str, url: Any, options: dict[str, Any]) -> Any:
+        body = options.get("data") or b""
+        text = f"{method} {url}&{body.decode() if isinstance(body, bytes) else body}"
+        self._late = max((seconds for part, seconds in self.slow.items() if part in text), default=0.0)
+        return super()._request(method, url, options)
+
+    def delay(self) -> float:
+        late, self._late = self._late, 0.0
+        return super().delay() + late
+
+
 class Rig:
     """One desk's execution with everything around it. ``kill`` and ``start`` again: same disk, broker and venue."""
 
@@ -133,6 +150,8 @@ class Rig:
         self.broker = MemoryBroker()
         self.disk = MemoryDisk()
         self.policy = FixedPolicy()
+        self.slow: dict[str, float] = {}
+        self.latency: Latency | None = None
         self.gate_closed: list[datetime | None] = []
         self._buses: dict[str, MemoryBus] = {}
         self._state = StopState.ARMED
@@ -140,7 +159,7 @@ class Rig:
         self._sequence = 0
         self._trip: Trip | None = None
         self._lease_runs = False
-        self._session: MemorySession | None = None
+        self._session: SlowSession | None = None
         self._client: UsdmClient | None = None
         self._service: ExecutionService | None = None
         self.tick(BTC, "100000")
@@ -157,7 +176,8 @@ class Rig:
         bus = MemoryBus(self.broker, DESK, "execution", self.clocks.infra)
         self._buses["execution"] = bus
         context = ComponentContext(DESK, self.clocks, bus, self.disk, self.policy, DataKind.SYNTHETIC)
-        self._session = MemorySession(self.venue, self.clocks)
+        self._session = SlowSession(self.venue, self.clocks, latency=self.latency)
+        self._session.slow = self.slow
         self._client = make_client(
             MEMORY_ENDPOINT, CREDENTIALS, self.clocks.infra, session=self._session, timeout_s=3.0
         )

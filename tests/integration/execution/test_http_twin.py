@@ -120,7 +120,7 @@ async def test_entry_stop_out_and_halt_over_real_http(tmp_path: Path, policy: An
         books.snapshot = Snapshot(
             1, now, D(14000), D(0), D(14000), D(14000), now.date(), D(0), D(0), D(0), D(0), (), reconciled=True
         )
-        books.marks[BTC] = D(100000)
+        books.take_mark(BTC, D(100000), now)
         await twin.until(lambda: twin.service.gate()[1] is None)
 
         async def enter(number: int) -> None:

@@ -135,6 +135,8 @@ def test_killed_between_journal_and_send_the_order_is_not_sent_again(play: Play)
         await rig.propose(proposal, wait=1)  # delivered again
         assert rig.accepted() == []
         assert rig.said(OrderRefused)[-1].refusal.code == "DUPLICATE_PROPOSAL"
+        await rig.snapshot()
+        await rig.mark("BTCUSDT")
         await rig.propose(rig.entry("p-2"), wait=1)
         assert rig.held() == D("0.120")
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from breakwater.runtime.bus import BusUnavailable
 from breakwater.runtime.manifests import DeskManifests
 from breakwater.runtime.policy_copy import BadCopy, PolicyCopy, decode_copy, encode_copy
 from breakwater.runtime.policy_diff import Change, diff_limits, diff_policies
@@ -218,6 +219,26 @@ async def test_change_is_told_once_with_what_changed(kv: Any, disk: Any, clock: 
     await store.apply(desk_of("DEFENSIVE"), who="ann")
     assert [version for version, _ in told] == [1, 2]
     assert told[1] == (2, 1)
+
+
+async def test_change_that_the_bus_did_not_take_is_told_with_the_next_look(
+    kv: Any, disk: Any, clock: Any, desk_of: Desk
+) -> None:
+    told: list[int] = []
+    away = True
+
+    async def on_change(found: PolicyInForce, changes: tuple[Change, ...]) -> None:
+        if away:
+            raise BusUnavailable("Redis is away")
+        told.append(found.version)
+
+    store = PolicyStore(kv, disk, clock, desk="a", writer=True, on_change=on_change)
+    assert (await store.apply(desk_of(), who="ann")).version == 1
+    await store.refresh()  # as keep_fresh does: it must not end for this
+    away = False
+    await store.refresh()
+    await store.refresh()
+    assert told == [1]
 
 
 async def test_snapshot_restores_as_a_new_version(store: PolicyStore, desk_of: Desk) -> None:

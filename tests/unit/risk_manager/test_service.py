@@ -29,7 +29,7 @@ def test_signal_becomes_a_protected_entry_within_limits(on_desk: OnDesk) -> None
         [proposal] = desk.proposals
         assert (proposal.proposal_id, proposal.side, proposal.role) == ("p-s1", Side.BUY, OrderRole.ENTRY)
         assert (proposal.order_type, proposal.time_in_force) == (OrderType.LIMIT, TimeInForce.IOC)
-        assert (proposal.quantity, proposal.price, proposal.leverage) == (D("0.127"), D("100500.0"), 10)
+        assert (proposal.quantity, proposal.price, proposal.leverage) == (D("0.124"), D("100450.0"), 10)
         assert proposal.protection.stop_price == D("98000.0")
         assert (proposal.created_at, proposal.expires_at) == (signal.time, signal.expires_at)
         assert proposal.bound_by == "maxRiskPerTradePct"
@@ -106,10 +106,10 @@ def test_filled_entry_uses_exposure_until_a_snapshot_shows_it(on_desk: OnDesk) -
         desk.policy.spec = PolicySpec((BTC, ETH), limits=LimitOverrides(max_exposure_pct=D(100)))
         await desk.mark("100000", ETH)
         await desk.signal("s1")
-        await desk.fills("0.127")
+        await desk.fills("0.124")
         await desk.signal("s2", ETH)
         assert desk.refusals == []
-        assert (desk.proposals[1].quantity, desk.proposals[1].bound_by) == (D("0.013"), "maxExposurePct")
+        assert (desk.proposals[1].quantity, desk.proposals[1].bound_by) == (D("0.015"), "maxExposurePct")
         await desk.snapshot(BTC)
         await desk.signal("s3", ETH)
         assert desk.codes == [RefusalCode.UNRESOLVED_ORDER]

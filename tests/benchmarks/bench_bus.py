@@ -1,0 +1,177 @@
+"""The event bus and the stop's lease on a real server, against redis-py on the same server in the same run."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import redis.asyncio as redis_async
+from msgspec.structs import replace
+from tests.benchmarks.harness import Bench, higher, lower, quantile
+from tests.benchmarks.samples import ARMED, BTC, FACTS
+
+from breakwater.domain.gate import GateState, gate_state
+from breakwater.domain.ids import DeskId
+from breakwater.domain.orders import OrderRole
+from breakwater.domain.refusals import Refusal, RefusalCode
+from breakwater.domain.stop_state import StopState
+from breakwater.execution.stop_lease import StopLeaseBook
+from breakwater.runtime.clocks import WallInfraClock
+from breakwater.runtime.events import Event, MarkPrice, OrderRefused, StopLease, encode_event
+from breakwater.runtime.redis_bus import RedisBus
+from breakwater.runtime.valkey_server import EmbeddedServer, find_server
+
+DESK = DeskId("bench")
+PAYLOAD = OrderRefused(
+    "gate", BTC, OrderRole.ENTRY, Refusal(RefusalCode.EXPOSURE, "exposure 205 % of equity, limit 200 %")
+)
+BATCH = 128
+MESSAGES = BATCH * 40
+
+
+class Rig:
+    """An embedded server, a plain client, and buses."""
+
+    def __init__(self, stack: AsyncExitStack, server: EmbeddedServer) -> None:
+        self._stack = stack
+        self.url = server.url
+        self.plain = redis_async.Redis.from_url(server.url, protocol=3)
+        stack.push_async_callback(self.plain.aclose)
+
+    async def bus(self, producer: str, wire: Callable[[RedisBus], None] = lambda _: None) -> RedisBus:
+        bus = RedisBus(self.url, DESK, producer, WallInfraClock())
+        wire(bus)
+        await bus.start()
+        self._stack.push_async_callback(bus.stop)
+        return bus
+
+    async def ping(self) -> float:
+        began = time.perf_counter()
+        await self.plain.ping()
+        return time.perf_counter() - began
+
+
+def on_server(work: Callable[[Rig], Awaitable[dict[str, float]]]) -> dict[str, float]:
+    async def main() -> dict[str, float]:
+        async with AsyncExitStack() as stack:
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="breakwater-bench-"))
+            server = EmbeddedServer(Path(directory), binary=find_server())
+            await server.start()
+            stack.push_async_callback(server.stop)
+            return await work(Rig(stack, server))
+
+    return asyncio.run(main())
+
+
+async def publish(rig: Rig) -> dict[str, float]:
+    bus = await rig.bus("risk_manager")
+    event = await bus.publish(PAYLOAD, time=datetime.now(UTC))
+    body = encode_event(event)
+
+    async def ours() -> None:
+        left = iter(range(MESSAGES))
+
+        async def publisher() -> None:
+            for _ in left:
+                await bus.publish(PAYLOAD, time=event.time)
+
+        await asyncio.gather(*(publisher() for _ in range(BATCH)))
+
+    async def theirs() -> None:
+        for _ in range(MESSAGES // BATCH):
+            async with rig.plain.pipeline(transaction=False) as pipe:
+                for _ in range(BATCH):
+                    pipe.xadd("peer", {"e": body})
+                await pipe.execute()
+
+    rates = []
+    for _ in range(3):
+        began = time.perf_counter()
+        await ours()
+        middle = time.perf_counter()
+        await theirs()
+        rates.append((time.perf_counter() - middle) / (middle - began))
+    return {"bus.publish_against_redis_py_pipeline128": quantile(rates, 0.5)}
+
+
+async def publish_to_consumed(rig: Rig) -> dict[str, float]:
+    seen = asyncio.Event()
+
+    async def handler(event: Event) -> None:
+        seen.set()
+
+    await rig.bus(
+        "portfolio",
+        lambda bus: bus.subscribe(handler, producers=["market_data"], types=[MarkPrice], group="portfolio"),
+    )
+    bus = await rig.bus("market_data")
+    ours, pings = [], []
+    for number in range(400):
+        now = datetime.now(UTC)
+        seen.clear()
+        began = time.perf_counter()
+        publishing = asyncio.ensure_future(bus.publish(MarkPrice(BTC, Decimal(number + 1), now), time=now))
+        await seen.wait()
+        ours.append(time.perf_counter() - began)
+        await publishing
+        pings.append(await rig.ping())
+    return {"bus.publish_to_consumed_p50_against_ping": quantile(ours, 0.5) / quantile(pings, 0.5)}
+
+
+async def lease_to_gate(rig: Rig) -> dict[str, float]:
+    """From the emergency stop's ``set_state`` to the gate closed in execution's books, over the server."""
+    book = StopLeaseBook(WallInfraClock())
+    closed = asyncio.Event()
+
+    async def handler(event: Event) -> None:
+        assert isinstance(event.payload, StopLease)
+        book.take(event.payload.view)
+        facts = replace(FACTS, stop=book.view, stop_lease_fresh=book.fresh)
+        if gate_state(facts)[0] is GateState.REDUCE_ONLY:
+            closed.set()
+
+    await rig.bus("execution", lambda bus: bus.watch_state(handler, types=[StopLease]))
+    bus = await rig.bus("emergency_stop")
+    ours, pings = [], []
+    for number in range(400):
+        now = datetime.now(UTC)
+        closed.clear()
+        view = replace(ARMED, epoch=number + 2, state=StopState.TRIPPED, reduce_only=True, issued_at=now)
+        began = time.perf_counter()
+        sending = asyncio.ensure_future(bus.set_state(StopLease(view), time=now))
+        await closed.wait()
+        ours.append(time.perf_counter() - began)
+        await sending
+        pings.append(await rig.ping())
+    ping = quantile(pings, 0.5)
+    return {
+        "stop.lease_to_gate_over_valkey_p50_against_ping": quantile(ours, 0.5) / ping,
+        "stop.lease_to_gate_over_valkey_p99_against_ping": quantile(ours, 0.99) / ping,
+    }
+
+
+PING = "redis-py PING on the same server, p50"
+BENCHES = [
+    Bench(
+        (higher("bus.publish_against_redis_py_pipeline128", 1.5, 2.5, "redis-py XADD in pipelines of 128"),),
+        lambda: on_server(publish),
+        3,
+    ),
+    Bench(
+        (lower("bus.publish_to_consumed_p50_against_ping", 1.5, 1.0, PING),), lambda: on_server(publish_to_consumed), 3
+    ),
+    Bench(
+        (
+            lower("stop.lease_to_gate_over_valkey_p50_against_ping", 6, 3, PING),
+            lower("stop.lease_to_gate_over_valkey_p99_against_ping", 30, 10, PING),
+        ),
+        lambda: on_server(lease_to_gate),
+        3,
+    ),
+]

@@ -1,0 +1,33 @@
+"""Every component ends cleanly when it is asked to, whatever else is gone."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Any
+
+import pytest
+
+
+def test_execution_ends_cleanly_when_redis_and_the_venue_died_before(processes: Any) -> None:
+    processes.start_valkey()
+    for name in ("paper_venue", "policy", "execution"):
+        processes.start(name)
+    processes.until(lambda: processes.execution()["counters"]["comparisons"] > 0, 30, what="compared with the venue")
+    processes.kill("valkey")
+    processes.kill("paper_venue")
+    processes.until(lambda: processes.execution()["counters"]["stream_reconnects"] > 0, what="stream lost")
+    assert processes.interrupt("execution") == 0, processes.log("execution")
+    assert processes.interrupt("policy") == 0, processes.log("policy")
+
+
+@pytest.mark.parametrize("frozen", [("paper_venue",), ("valkey",), ("paper_venue", "valkey")], ids="+".join)
+def test_execution_ends_cleanly_when_what_it_talks_to_hangs(processes: Any, frozen: tuple[str, ...]) -> None:
+    processes.start_valkey()
+    for name in ("paper_venue", "policy", "execution"):
+        processes.start(name)
+    processes.until(lambda: processes.execution()["counters"]["comparisons"] > 0, 30, what="compared with the venue")
+    for name in frozen:
+        processes.running[name].send_signal(signal.SIGSTOP)
+    time.sleep(1)
+    assert processes.interrupt("execution", 10) == 0, processes.log("execution")
