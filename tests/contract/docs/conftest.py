@@ -275,13 +275,13 @@ def reference() -> Path:
 
 @pytest.fixture(scope="session")
 def followed(documents: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
-    """Every document followed to its end, two at a time; $BREAKWATER_TRANSCRIPTS names a directory to keep what was said."""
+    """Every document followed to its end, three at a time; $BREAKWATER_TRANSCRIPTS names a directory to keep what was said."""
     readers = {document.name: Reader(tmp_path_factory.mktemp(document.stem)) for document in documents}
 
     todo = {document.name: commands_of(document) for document in documents}
 
     async def follow_all() -> None:
-        free = asyncio.Semaphore(2)
+        free = asyncio.Semaphore(3)
 
         async def follow(name: str) -> None:
             async with free:

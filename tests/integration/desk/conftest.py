@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -133,7 +134,7 @@ class DeskProcess:
         if not (snapshot and account and snapshot["reconciled"]) or account["unknown_orders"]:
             return False
         held = {row["symbol"]: Decimal(row["quantity"]) for row in snapshot["positions"]}
-        return held == self.venue.positions() and Decimal(snapshot["wallet"]) == self.venue.account().wallet
+        return bool(held == self.venue.positions() and Decimal(snapshot["wallet"]) == self.venue.account().wallet)
 
     def run(self, *arguments: str, environment: dict[str, str] | None = None, seconds: float = 30) -> Result:
         """A command of the CLI, on this desk's state directory."""
@@ -183,8 +184,32 @@ def running() -> Callable[[int], bool]:
 @pytest.fixture
 def desk(tmp_path: Path, venue_book: Any) -> Iterator[DeskProcess]:
     """Not started yet. Whatever runs at the end is killed, its server too."""
-    made = DeskProcess(tmp_path / "state", venue_book)
-    yield made
+    with desk_in(tmp_path, venue_book) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def traded(tmp_path_factory: pytest.TempPathFactory, venue_book: Any) -> Iterator[DeskProcess]:
+    """One desk that runs and holds positions, for the tests of a file; it is whole at the end."""
+    with desk_in(tmp_path_factory.mktemp("traded"), venue_book) as made:
+        made.start("--speed", "30")
+        made.until_it_trades()
+        yield made
+        made.until_it_agrees()
+        assert made.interrupt() == 0, made.output
+        assert made.venue.wrongs() == []
+
+
+@contextlib.contextmanager
+def desk_in(directory: Path, venue_book: Any) -> Iterator[DeskProcess]:
+    made = DeskProcess(directory / "state", venue_book)
+    try:
+        yield made
+    finally:
+        end(made)
+
+
+def end(made: DeskProcess) -> None:
     if made.process is not None:
         made.kill()
     pid_file = made.state / "valkey" / "server.pid"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -133,17 +133,6 @@ def test_port_in_use_is_named_with_the_remedy_and_leaves_no_child(
     assert "--port 0" in result.said
     pid_file = tmp_path / "state" / "valkey" / "server.pid"
     assert not pid_file.exists() or not running(int(pid_file.read_text().split()[0]))
-
-
-@pytest.fixture
-def traded(desk: Any) -> Iterator[Any]:
-    """A desk that runs and holds positions."""
-    desk.start("--speed", "30")
-    desk.until_it_trades()
-    yield desk
-    desk.until_it_agrees()
-    assert desk.interrupt() == 0, desk.output
-    assert desk.venue.wrongs() == []
 
 
 def test_second_desk_and_other_market_on_one_directory_are_refused_and_harm_nobody(traded: Any) -> None:

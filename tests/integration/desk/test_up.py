@@ -90,7 +90,7 @@ def test_kill_9_at_any_moment_loses_nothing_and_doubles_nothing(
     policy = busy_policy(tmp_path / "busy.yaml", profile("normal"))
     options = ("--speed", "60", "--signals", str(signals), "--policy", str(policy))
     servers = []
-    for _ in range(5):
+    for _ in range(4):
         desk.start(*options)
         desk.until(lambda status: status["snapshot"], 30)
         time.sleep(chance.uniform(0.0, 3.0))

@@ -1,4 +1,4 @@
-"""Builders for gate tests: a desk with everything in order, and a sane entry."""
+"""Builders for unit tests: a desk with everything in order, a sane entry, a reduction."""
 
 from __future__ import annotations
 
