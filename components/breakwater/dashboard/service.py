@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from decimal import Decimal
 
 from breakwater.dashboard.feed import StatusFeed
 from breakwater.dashboard.state import DeskState
 from breakwater.dashboard.status import build_status
 from breakwater.dashboard.view import DeskFacts, DeskStatus, encode
 from breakwater.domain.gate import GateState
+from breakwater.domain.ids import Symbol
 from breakwater.domain.refusals import Refusal
 from breakwater.runtime import events as e
 from breakwater.runtime.context import ComponentContext
@@ -32,7 +34,8 @@ class DashboardService(Service):
     """Follows the bus live; what happened before it started is not shown, what holds now (stop, heartbeats) is.
 
     Subscribes when made: start ``context.bus`` afterwards. ``gate`` is execution's own answer, where it runs in the same
-    process; without it the gate's state is derived from the stop, the policy and execution's heartbeat.
+    process; without it the gate's state is derived from the stop, the policy and execution's heartbeat. ``stops`` likewise:
+    triggers of the protective stops by symbol, those from before this process included.
     """
 
     name = "dashboard"
@@ -44,9 +47,10 @@ class DashboardService(Service):
         *,
         producers: Collection[str] = PRODUCERS,
         gate: Callable[[], tuple[GateState, Refusal | None]] | None = None,
+        stops: Callable[[], Mapping[Symbol, Decimal]] | None = None,
     ) -> None:
         super().__init__()
-        self._context, self._facts, self._gate = context, facts, gate
+        self._context, self._facts, self._gate, self._stops = context, facts, gate, stops
         self.state = DeskState()
         self.feed = StatusFeed(self.state, context.clocks.infra, self.status_json)
         context.bus.subscribe(self._heard, producers=producers, types=_STREAMS, group=None)
@@ -64,6 +68,8 @@ class DashboardService(Service):
     def status(self) -> DeskStatus:
         """What is shown, as of now."""
         clocks = self._context.clocks
+        if self._stops is not None:
+            self.state.protective = dict(self._stops())
         return build_status(
             self.state,
             desk=self._context.desk,

@@ -17,6 +17,7 @@ import structlog
 from fastapi import APIRouter
 
 from breakwater.desk.bus_counts import BusCounts
+from breakwater.domain.policy import TradingMode
 from breakwater.domain.signals import DataKind
 from breakwater.runtime.clocks import Clocks, wall_clocks
 from breakwater.runtime.context import ComponentContext
@@ -34,6 +35,7 @@ from breakwater.runtime.policy_store import PolicyStore
 from breakwater.runtime.redis_bus import RedisBus
 from breakwater.runtime.redis_kv import RedisKeyValueStore
 from breakwater.runtime.settings import Settings, SettingsError, read_secret
+from breakwater.runtime.tightened_policy import TightenedPolicy
 
 # Components import what only they need (ccxt is 80 MB) inside their own function below.
 if TYPE_CHECKING:
@@ -64,10 +66,10 @@ class _Parts:
         from breakwater.exchange.client import Credentials, Endpoint, make_client
 
         settings = self.settings
-        endpoint = None
-        if settings.venue_url is not None:
-            websocket = settings.venue_ws_url or settings.venue_url.replace("http", "ws", 1)
-            endpoint = Endpoint(settings.venue_url, websocket)
+        _check_paper(settings)
+        assert settings.venue_url is not None
+        websocket = settings.venue_ws_url or settings.venue_url.replace("http", "ws", 1)
+        endpoint = Endpoint(settings.venue_url, websocket)
         credentials = None
         if with_keys:
             if settings.api_key_file is None or settings.api_secret_file is None:
@@ -211,7 +213,13 @@ class _PolicyWriter(Service):
         path = self._parts.settings.policy_file
         if path is None:
             raise SettingsError(["BREAKWATER_POLICY_FILE must name the file with TradingPolicy and EmergencyStop"])
-        await self._parts.policy.apply(load_manifests(path), who="breakwater run policy")
+        manifests = load_manifests(path)
+        mode = manifests.policy.spec.trading_mode
+        if mode.value != self._parts.settings.mode.value:
+            raise SettingsError(
+                [f"{path}: spec.tradingMode is {mode.value}, but this process runs {self._parts.settings.mode.value}"]
+            )
+        await self._parts.policy.apply(manifests, who="breakwater run policy")
         self.progress += 1
 
 
@@ -232,7 +240,12 @@ async def run_component(name: str, settings: Settings) -> int:
     announce = policy_announcer(bus, clocks.market) if writer else None
     policy = PolicyStore(store, policy_disk, clocks.infra, desk=settings.desk, writer=writer, on_change=announce)
     context = ComponentContext(
-        desk=settings.desk, clocks=clocks, bus=bus, disk=disk, policy=policy, data=_data_kind(settings)
+        desk=settings.desk,
+        clocks=clocks,
+        bus=bus,
+        disk=disk,
+        policy=TightenedPolicy(policy, settings.limits),
+        data=DataKind.SYNTHETIC,
     )
     token = read_secret(settings.token_file, "BREAKWATER_TOKEN_FILE") if settings.token_file else None
     parts = _Parts(settings, clocks, bus, context, policy, token)
@@ -248,9 +261,14 @@ async def run_component(name: str, settings: Settings) -> int:
             volume.close()
 
 
-def _data_kind(settings: Settings) -> DataKind:
-    """Only the exchange itself is market data; whatever another address serves is taken for synthetic."""
-    return DataKind.MARKET if settings.venue_url is None else DataKind.SYNTHETIC
+def _check_paper(settings: Settings) -> None:
+    """Nothing of this version may reach a real exchange, whatever is left out of the environment."""
+    if settings.mode is not TradingMode.PAPER:
+        raise SettingsError(["QT_PAPER_TRADING must be true: this version trades on paper only"])
+    if settings.venue_url is None:
+        raise SettingsError(
+            ["BREAKWATER_VENUE_URL must be the paper venue's address, for example http://127.0.0.1:9100"]
+        )
 
 
 async def _serve(parts: _Parts, service: Service) -> int:
@@ -325,6 +343,7 @@ async def _run_paper_venue(settings: Settings) -> int:
         known=read_record(disk, MARKET_FILE),
         state=state,
         wall=wall_clocks().infra.utc_now(),
+        speed=settings.speed,
     )
     clocks = wall_clocks(
         speed=settings.speed, market_anchor=settings.market_anchor or market.now, wall_anchor=settings.wall_anchor

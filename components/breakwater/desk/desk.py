@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from decimal import Decimal
 
 import structlog
 
 from breakwater.ai_engine.service import AiEngine
 from breakwater.ai_engine.source import SignalSource
 from breakwater.desk.ports import DeskPorts
+from breakwater.domain.ids import Symbol
+from breakwater.domain.orders import OrderRole
 from breakwater.domain.stop_state import StopState
 from breakwater.emergency_stop.service import EmergencyStopService
 from breakwater.execution.gate_watch import GateClosed
@@ -159,6 +162,15 @@ class Desk:
         """How many positions are open; None while that is not known, or the venue says otherwise than the ledger."""
         snapshot = self.portfolio.snapshot
         return len(snapshot.positions) if snapshot is not None and snapshot.reconciled else None
+
+    @property
+    def protective_stops(self) -> dict[Symbol, Decimal]:
+        """Trigger price of the stop that rests at the venue, by symbol."""
+        return {
+            order.symbol: order.proposal.trigger_price
+            for order in self.execution.orders_in_flight()
+            if order.role is OrderRole.STOP and order.proposal.trigger_price is not None
+        }
 
     def _beat(self, component: Service) -> None:
         bus = self._buses[component.name]

@@ -62,8 +62,19 @@ class ChosenMarket:
         )
 
 
+def ticks_per_candle(speed: float) -> int:
+    """About a tick a second on the wall and symbol, at least the 60 a candle that drills have."""
+    return max(60, round(300 / max(speed, 1.0)))
+
+
 def choose_market(
-    source: str, symbols: Collection[str], *, known: MarketRecord | None, state: VenueState | None, wall: datetime
+    source: str,
+    symbols: Collection[str],
+    *,
+    known: MarketRecord | None,
+    state: VenueState | None,
+    wall: datetime,
+    speed: float = 1.0,
 ) -> ChosenMarket:
     """The market named ``source`` (``synthetic[:SEED]`` or ``replay:FILE[,FILE]``).
 
@@ -81,7 +92,7 @@ def choose_market(
             raise DeskInputError(f"market {source!r}: the seed must be a whole number, for example synthetic:7")
         listed = known.symbols if known else tuple(sorted({*LISTED, *symbols}))
         origin = known.origin if known else wall
-        market: Market = SyntheticMarket(int(rest or 1), listed, origin)
+        market: Market = SyntheticMarket(int(rest or 1), listed, origin, ticks_per_candle=ticks_per_candle(speed))
         return ChosenMarket(
             MarketRecord(source, listed, origin), market, DataKind.SYNTHETIC, max(wall, seen) if seen else wall
         )
@@ -93,7 +104,7 @@ def choose_market(
         first = to_datetime(max(start for start, _ in spans))
         end = to_datetime(min(end for _, end in spans) + 1)
         start = min(first + REPLAY_HISTORY, first + (end - first) / 2)
-        market = ReplayMarket(files, start, end)
+        market = ReplayMarket(files, start, end, ticks_per_candle=ticks_per_candle(speed))
         return ChosenMarket(
             MarketRecord(source, market.symbols, start), market, DataKind.REPLAY, seen if seen else start
         )

@@ -130,7 +130,10 @@ async def _running(options: UpOptions, rundir: RunDir) -> AsyncIterator[_Running
         redactor.register(token)
         desk = Desk(ports, [signal_source(name, clocks.infra, follow=True) for name in options.signals])
         page = DashboardService(
-            desk.context("dashboard"), _facts(options, market, clocks, manifests), gate=desk.execution.gate
+            desk.context("dashboard"),
+            _facts(options, market, clocks),
+            gate=desk.execution.gate,
+            stops=lambda: desk.protective_stops,
         )
         desk.add(page)
         observer = Observer(ports.bus("up"))
@@ -174,16 +177,17 @@ def _market(
         known=read_record(disk),
         state=state,
         wall=wall_clocks().infra.utc_now(),
+        speed=options.speed,
     )
 
 
-def _facts(options: UpOptions, market: ChosenMarket, clocks: Clocks, manifests: DeskManifests | None) -> DeskFacts:
+def _facts(options: UpOptions, market: ChosenMarket, clocks: Clocks) -> DeskFacts:
     return DeskFacts(
         market=market.record.source,
         build=_version(),
         started_at=clocks.infra.utc_now(),
         speed=f"{options.speed:g}",
-        stop_name=manifests.stop.name if manifests else "main",
+        stop_name="",  # no resource on Kubernetes, so no kubectl line
     )
 
 

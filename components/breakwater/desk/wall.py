@@ -40,7 +40,7 @@ class RealPorts:
         self._store: RedisKeyValueStore | None = None
 
     async def start(self) -> DeskPorts:
-        """Start the embedded server if there is one; ask a given one for a sign of life. Raises ServerError, StoreUnavailable."""
+        """Start the embedded server if there is one; ask for a sign of life. Raises ServerError, StoreUnavailable."""
         if self.server is not None:
             await self.server.start()
             self._redis_url = self.server.url

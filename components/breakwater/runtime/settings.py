@@ -5,7 +5,6 @@ Parsed once, at the edge, from a mapping that is handed in; every mistake is rep
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from breakwater.domain.ids import DeskId
+from breakwater.domain.policy import TradingMode
 
 T = TypeVar("T")
 
@@ -26,12 +26,6 @@ class SettingsError(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-
-
-class TradingMode(enum.StrEnum):
-    PAPER = "Paper"
-    STAGING = "Staging"
-    LIVE = "Live"
 
 
 LIMIT_VARIABLES = {

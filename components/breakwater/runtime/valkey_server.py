@@ -181,6 +181,7 @@ class EmbeddedServer(Service):
                         f"{self._log_tail()}"
                     )
                 try:
+                    await client.run("PING")  # INFO answers while the data is still being loaded, this does not
                     info = await client.run("INFO", "server")
                     break
                 except LOST as error:  # not listening yet, or still loading its data

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from breakwater.domain.ids import ProposalId
 from breakwater.domain.orders import Side
 from breakwater.execution.client_ids import client_order_id
 from breakwater.execution.journal import FILE
@@ -142,7 +143,7 @@ def test_stop_the_venue_does_not_show_yet_is_taken_back_when_it_turns_up(play: P
 
 def test_entry_of_ours_that_nobody_knows_fills_and_is_not_left_without_a_stop(play: Play, faults: Any) -> None:
     async def scenario(rig: Any) -> None:
-        client_id = client_order_id(rig.service.books.desk, "p-lost", rig.entry().role)
+        client_id = client_order_id(rig.service.books.desk, ProposalId("p-lost"), rig.entry().role)
         rig.venue.fail("DELETE", ORDER, faults.never_arrived, times=1000)
         await rig._client.create_order("BTC/USDT:USDT", "limit", "buy", "0.100", "99900", {"clientOrderId": client_id})
         await rig.sleep(6)

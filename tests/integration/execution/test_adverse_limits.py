@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from breakwater.domain.ids import Symbol
 from breakwater.domain.policy import LimitOverrides
 from breakwater.domain.snapshot import Snapshot
 from breakwater.domain.stop_state import StopState, StopView
@@ -120,7 +121,7 @@ def test_snapshot_that_says_too_little_gives_no_equity(play: Play, what: str) ->
 def test_mark_older_than_the_stop_allows_is_no_price(play: Play) -> None:
     async def scenario(rig: Any) -> None:
         then = rig.clocks.market.now() - timedelta(seconds=11)
-        await rig.say("market_data", MarkPrice("BTCUSDT", D("100000"), then))
+        await rig.say("market_data", MarkPrice(Symbol("BTCUSDT"), D("100000"), then))
         await rig.propose(rig.entry(), wait=1)
         assert refusals(rig) == ["PRICE_UNKNOWN"]
 

@@ -49,6 +49,23 @@ async def test_server_stopped_and_started_again_keeps_its_data(server: EmbeddedS
     await again.stop()
 
 
+async def test_server_that_still_loads_its_data_is_not_called_started(
+    server: EmbeddedServer, client: RedisClient, tmp_path: Path
+) -> None:
+    for number in range(3000):
+        await client.run("SET", f"key-{number}", "x" * 100)
+    await server.stop()
+    slow = tmp_path / "slow-server"
+    slow.write_text(f'#!/bin/sh\nexec "{server.binary}" "$@" --key-load-delay 500\n')  # microseconds
+    slow.chmod(0o755)
+    again = EmbeddedServer(server.directory, binary=slow)
+    await again.start()
+    try:
+        assert await client.run("GET", "key-2999") == b"x" * 100
+    finally:
+        await again.stop()
+
+
 async def test_second_server_on_the_same_directory_is_refused_naming_the_holder(server: EmbeddedServer) -> None:
     with pytest.raises(ServerError, match=f"in use by.*process {os.getpid()}"):
         await EmbeddedServer(server.directory, binary=server.binary).start()

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import structlog
 
+from breakwater.domain.policy import TradingMode
 from breakwater.domain.refusals import RefusalCode
 from breakwater.domain.stop_state import StopState
 from breakwater.runtime.logging import configure_logging, redactor
 from breakwater.runtime.metrics import Metrics
-from breakwater.runtime.settings import SettingsError, TradingMode, load_settings, read_secret
+from breakwater.runtime.settings import SettingsError, load_settings, read_secret
 
 
 def test_empty_environment_gives_a_paper_desk() -> None:
