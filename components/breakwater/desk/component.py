@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -60,16 +60,15 @@ class _Parts:
     routers: list[APIRouter] = field(default_factory=list)
     instruments: InstrumentBook = field(default_factory=InstrumentBook)
     announces_instruments: bool = False
-    clients: list[UsdmClient] = field(default_factory=list)
+    closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    """What to close at the end."""
 
     def client(self, *, with_keys: bool) -> UsdmClient:
         from breakwater.exchange.client import Credentials, Endpoint, make_client
 
         settings = self.settings
-        _check_paper(settings)
-        assert settings.venue_url is not None
-        websocket = settings.venue_ws_url or settings.venue_url.replace("http", "ws", 1)
-        endpoint = Endpoint(settings.venue_url, websocket)
+        url = _paper_venue_url(settings)
+        endpoint = Endpoint(url, settings.venue_ws_url or url.replace("http", "ws", 1))
         credentials = None
         if with_keys:
             if settings.api_key_file is None or settings.api_secret_file is None:
@@ -81,7 +80,7 @@ class _Parts:
                 read_secret(settings.api_secret_file, "BREAKWATER_API_SECRET_FILE"),
             )
         client = make_client(endpoint, credentials, self.clocks.infra)
-        self.clients.append(client)
+        self.closing.append(client.close)
         return client
 
     def needs_token(self) -> str:
@@ -102,17 +101,17 @@ def _ai_engine(parts: _Parts) -> Service:
     from breakwater.ai_engine.service import AiEngine
     from breakwater.ai_engine.sources.momentum import MomentumSource
     from breakwater.domain.ids import Symbol
-    from breakwater.market_data.feed import Feed, FeedError
-    from breakwater.market_data.service import HISTORY_CANDLES
+    from breakwater.market_data.history import HistoryError, PublicHistory
     from breakwater.runtime.events import CandleClosed
 
-    feed = Feed(parts.client(with_keys=False), lambda _: None, lambda *_: None)
+    public = PublicHistory(_paper_venue_url(parts.settings), parts.clocks.market)
+    parts.closing.append(public.close)
 
     async def history(symbol: Symbol) -> list[CandleClosed]:
         while True:
             try:
-                return await feed.history(symbol, HISTORY_CANDLES, parts.clocks.market.now())
-            except FeedError as error:
+                return await public.candles(symbol)
+            except HistoryError as error:
                 log.warning("history not loaded yet", symbol=symbol, error=str(error))
                 await parts.clocks.infra.sleep(HISTORY_RETRY_SECONDS)
 
@@ -254,14 +253,14 @@ async def run_component(name: str, settings: Settings) -> int:
         return await _serve(parts, service)
     finally:
         await bus.stop()
-        for client in parts.clients:
-            await client.close()
+        for close in parts.closing:
+            await close()
         await store.close()
         for volume in (disk, spool, policy_disk):
             volume.close()
 
 
-def _check_paper(settings: Settings) -> None:
+def _paper_venue_url(settings: Settings) -> str:
     """Nothing of this version may reach a real exchange, whatever is left out of the environment."""
     if settings.mode is not TradingMode.PAPER:
         raise SettingsError(["QT_PAPER_TRADING must be true: this version trades on paper only"])
@@ -269,6 +268,7 @@ def _check_paper(settings: Settings) -> None:
         raise SettingsError(
             ["BREAKWATER_VENUE_URL must be the paper venue's address, for example http://127.0.0.1:9100"]
         )
+    return settings.venue_url
 
 
 async def _serve(parts: _Parts, service: Service) -> int:
@@ -325,7 +325,9 @@ async def _signal() -> None:
 
 
 async def _failure(service: Service) -> None:
-    raise RuntimeError(f"{service.name} failed") from await asyncio.shield(service.failed)
+    error = await asyncio.shield(service.failed)
+    log.error("failed", service=service.name, error=repr(error), exc_info=error)
+    raise RuntimeError(f"{service.name} failed: {error}") from error
 
 
 async def _run_paper_venue(settings: Settings) -> int:

@@ -14,10 +14,9 @@ from breakwater.domain.instruments import Instrument
 from breakwater.exchange.client import UsdmClient, hang_up
 from breakwater.exchange.parse import parse_instrument, parse_leverage_brackets
 from breakwater.exchange.reader import VenueReplyError
-from breakwater.market_data.parse import INTERVALS, parse_klines, parse_market_message
+from breakwater.market_data.parse import INTERVAL, INTERVALS, parse_klines, parse_market_message
 from breakwater.runtime.events import CandleClosed, MarkPrice
 
-INTERVAL = "5m"
 MOST_KLINES = 1000
 
 

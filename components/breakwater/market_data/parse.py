@@ -19,6 +19,10 @@ INTERVALS: Mapping[str, timedelta] = {
     "1h": timedelta(hours=1),
 }
 """The venue's names of candle lengths."""
+INTERVAL = "5m"
+"""The candles that models see."""
+HISTORY_CANDLES = 300
+"""Closed candles loaded before the first price, so that indicators speak at once."""
 
 
 def parse_market_message(message: Mapping[str, Any]) -> MarkPrice | CandleClosed | None:

@@ -13,6 +13,7 @@ from breakwater.domain.ids import Symbol
 from breakwater.domain.money import ZERO
 from breakwater.exchange.client import UsdmClient
 from breakwater.market_data.feed import Feed, FeedError
+from breakwater.market_data.parse import HISTORY_CANDLES
 from breakwater.runtime.bus import BusUnavailable
 from breakwater.runtime.context import ComponentContext
 from breakwater.runtime.events import CandleClosed, Event, MarkPrice, PortfolioUpdated
@@ -22,7 +23,6 @@ from breakwater.runtime.lifecycle import Check, Service
 log = structlog.get_logger(__name__)
 
 NAME = "market_data"
-HISTORY_CANDLES = 300
 SUPERVISE_SECONDS = 1.0
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.5, 15.0
 MOST_WAITING = 10_000
