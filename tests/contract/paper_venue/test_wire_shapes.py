@@ -13,7 +13,7 @@ from breakwater.paper_venue import events, wire
 from breakwater.paper_venue.core import PaperVenue
 from breakwater.paper_venue.model import AlgoOrder, Now, Order, Trade
 
-FIXTURES = Path("/work/shared/fixtures/binance-futures")
+FIXTURES = Path(__file__).resolve().parents[4] / "shared" / "fixtures" / "binance-futures"
 pytestmark = pytest.mark.skipif(not FIXTURES.is_dir(), reason=f"recorded messages are not at {FIXTURES}")
 
 

@@ -15,7 +15,7 @@ from breakwater.paper_venue.model import Now
 from breakwater.simulation.run import Simulation, run_virtual
 from breakwater.simulation.transport import MEMORY_ENDPOINT, MemorySession
 
-FIXTURES = Path("/work/shared/fixtures/binance-futures")
+FIXTURES = Path(__file__).resolve().parents[4] / "shared" / "fixtures" / "binance-futures"
 START = datetime(2025, 10, 10, 20, tzinfo=UTC)
 
 EXCHANGE_INFO = {

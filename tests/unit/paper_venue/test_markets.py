@@ -177,7 +177,7 @@ def test_missing_unnamed_binary_and_doubled_files_are_refused(tmp_path: Path) ->
         ReplayMarket([good], end, START)
 
 
-DATA = Path("/work/shared/marketdata")
+DATA = Path(__file__).resolve().parents[4] / "shared" / "marketdata"
 
 
 @pytest.mark.marketdata
