@@ -197,6 +197,8 @@ class LiveReader(_Reader):
             "XREAD", "COUNT", _COUNT, "BLOCK", block, "STREAMS", *keys, *(self._cursors[key] for key in keys)
         )
         for raw, entries in reply.items():
+            if not entries:
+                continue  # Redis 7.0 wakes a blocked XREAD also for an entry that was removed in the same script
             key = raw.decode()
             self._cursors[key] = entries[-1][0].decode()
             for name, fields in entries:

@@ -60,6 +60,19 @@ async def test_group_started_late_reads_from_the_beginning_and_live_reader_only_
     await eventually(lambda: recorder.numbers == list(range(6)) and live.numbers == [5])
 
 
+async def test_producer_that_starts_while_a_live_reader_waits_is_heard_from_its_first_event(
+    make_bus: Any, publish: Publish, recorder: Any, eventually: Eventually
+) -> None:
+    # A new producer claims its stream by adding and removing an entry: Redis 7.0 wakes waiting readers with nothing.
+    reader = await make_bus("live", reads="writer", handler=recorder)
+    for start in range(3):
+        await asyncio.sleep(0.1)
+        writer = await make_bus("writer")
+        await publish(writer, start)
+    await eventually(lambda: recorder.numbers == [0, 1, 2])
+    assert not reader.failed.done()
+
+
 async def test_server_killed_while_publishing_with_spool_loses_nothing_and_repeats_nothing(
     server: EmbeddedServer, make_bus: Any, publish: Publish, recorder: Any, eventually: Eventually, disk: FileDisk
 ) -> None:
