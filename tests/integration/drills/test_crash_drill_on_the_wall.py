@@ -14,9 +14,7 @@ START = datetime(2025, 10, 10, 20, tzinfo=UTC)
 
 @pytest.mark.timeout(180)
 def test_synthetic_crash_on_real_valkey_and_http_trips_and_comes_out_whole() -> None:
-    report = run_crash(
-        CrashOptions(market=("synthetic:1",), start=START, end=START.replace(hour=21, minute=0), speed=60.0)
-    )
+    report = run_crash(CrashOptions(market=("synthetic:1",), start=START, end=START.replace(minute=45), speed=60.0))
     assert report.tripped
     assert report.risk_increasing_orders_accepted_after_trip == 0
     assert (report.positions_at_end, report.open_orders_at_end) == (0, 0)
