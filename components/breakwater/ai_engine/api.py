@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 from collections import OrderedDict
 from datetime import datetime, timedelta
 
@@ -14,6 +13,7 @@ from fastapi.responses import JSONResponse
 from breakwater.ai_engine.service import AiEngine, SignalRefused
 from breakwater.ai_engine.submission import BadSignal, FieldProblem, SubmittedSignal, parse_signal
 from breakwater.domain.ids import Symbol
+from breakwater.runtime.bearer import bearer_matches
 from breakwater.runtime.bus import BusUnavailable
 from breakwater.runtime.clocks import MarketClock
 
@@ -31,13 +31,12 @@ def signals_router(engine: AiEngine, clock: MarketClock, *, token: str) -> APIRo
     """
     if not token:
         raise ValueError("a token is needed: without one anybody could drive the desk")
-    expected = f"Bearer {token}".encode()
     taken: OrderedDict[str, tuple[str, SubmittedSignal]] = OrderedDict()
     router = APIRouter()
 
     @router.post("/v1/signals", status_code=202)
     async def submit(request: Request) -> JSONResponse:
-        if not hmac.compare_digest(request.headers.get("authorization", "").encode(), expected):
+        if not bearer_matches(request.headers.get("authorization"), token):
             return _error(401, "send the desk's token as 'Authorization: Bearer <token>'")
         body = await _body(request)
         if body is None:

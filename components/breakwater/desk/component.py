@@ -305,7 +305,7 @@ async def _follow_policy(parts: _Parts) -> None:
 async def _until_stopped(parts: Iterable[Service], *tasks: asyncio.Future[None]) -> int:
     """Until a signal; raises when a part fails: a bus fails when another process took over as this producer."""
     stop = asyncio.ensure_future(_signal())
-    failed = [asyncio.ensure_future(_failure(part)) for part in parts]
+    failed = [asyncio.ensure_future(part.raise_when_failed()) for part in parts]
     try:
         done, _ = await asyncio.wait([stop, *failed, *tasks], return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -322,12 +322,6 @@ async def _signal() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await stop.wait()
-
-
-async def _failure(service: Service) -> None:
-    error = await asyncio.shield(service.failed)
-    log.error("failed", service=service.name, error=repr(error), exc_info=error)
-    raise RuntimeError(f"{service.name} failed: {error}") from error
 
 
 async def _run_paper_venue(settings: Settings) -> int:

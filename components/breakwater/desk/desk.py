@@ -129,7 +129,7 @@ class Desk:
         fresh = asyncio.ensure_future(self.policy.keep_fresh())
         # A bus on a real server is a service with tasks of its own; it fails, for one, when another process took its place.
         buses = [bus for bus in self.buses if isinstance(bus, Service)]
-        failing = [asyncio.ensure_future(_failure(part)) for part in (*self.components, *buses)]
+        failing = [asyncio.ensure_future(part.raise_when_failed()) for part in (*self.components, *buses)]
         try:
             done, _ = await asyncio.wait([fresh, *failing], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -175,8 +175,3 @@ class Desk:
     def _beat(self, component: Service) -> None:
         bus = self._buses[component.name]
         component.spawn(send_heartbeats(component, bus, self.ports.clocks, lambda: component.progress), "heartbeat")
-
-
-async def _failure(component: Service) -> None:
-    error = await asyncio.shield(component.failed)
-    raise RuntimeError(f"{component.name} failed: {error!r}") from error

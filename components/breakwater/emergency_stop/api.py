@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -14,6 +13,7 @@ from breakwater.domain.ids import RequestId, TripId
 from breakwater.domain.refusals import RefusalCode
 from breakwater.domain.stop_state import RequestOutcome, StopRequest, StopRequestKind
 from breakwater.emergency_stop.service import EmergencyStopService
+from breakwater.runtime.bearer import bearer_matches
 from breakwater.runtime.ports import DiskError
 
 _Text = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"\S")]
@@ -50,7 +50,7 @@ def stop_router(service: EmergencyStopService, token: str) -> APIRouter:
     @router.post("/v1/stop/requests")
     async def ask(request: Request, authorization: str = Header(default="")) -> Response:
         """200 accepted, 409 refused (both with the outcome), 401, 422 naming each field, 503 not processed: ask again."""
-        if not _allowed(authorization, token):
+        if not bearer_matches(authorization, token):
             return _unauthorised()
         try:
             body = RequestBody.model_validate_json(await request.body())
@@ -70,7 +70,7 @@ def stop_router(service: EmergencyStopService, token: str) -> APIRouter:
     @router.get("/v1/stop")
     async def show(authorization: str = Header(default="")) -> Response:
         """The state, why, and what a reset (without and with newBaseline) would still need now. 503 while starting."""
-        if not _allowed(authorization, token):
+        if not bearer_matches(authorization, token):
             return _unauthorised()
         if not service.settled:
             text = "the stop is starting: what it was before is not known yet"
@@ -90,10 +90,6 @@ def status_of(service: EmergencyStopService) -> dict[str, Any]:
         needs[name] = service.missing(probe)
     outcomes: list[RequestOutcome] = list(service.outcomes[-20:])
     return {"view": view, "reset": needs, "outcomes": outcomes}
-
-
-def _allowed(authorization: str, token: str) -> bool:
-    return bool(token) and hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode())
 
 
 def _unauthorised() -> Response:

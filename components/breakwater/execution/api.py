@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, HTTPException
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from breakwater.domain.money import plain
 from breakwater.execution.service import ExecutionService, NotStarted
+from breakwater.runtime.bearer import bearer_matches
 
 
 class HaltRequest(BaseModel):
@@ -31,8 +31,7 @@ def execution_router(service: ExecutionService, token: str) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["execution"])
 
     async def authorised(authorization: Annotated[str | None, Header()] = None) -> None:
-        given = (authorization or "").removeprefix("Bearer ").encode()
-        if not hmac.compare_digest(given, token.encode()):
+        if not bearer_matches(authorization, token):
             raise HTTPException(401, "send the desk's token as 'Authorization: Bearer TOKEN'")
 
     @router.post("/halt", dependencies=[Depends(authorised)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, HTTPException
@@ -10,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from breakwater.domain.ids import Symbol
 from breakwater.risk_manager.service import RiskManager
+from breakwater.runtime.bearer import bearer_matches
 
 
 class EnableRequest(BaseModel):
@@ -22,7 +22,7 @@ def throttle_router(risk_manager: RiskManager, *, token: str) -> APIRouter:
         raise ValueError("a token is needed: without one anybody could enable entries again")
 
     async def authorised(authorization: Annotated[str, Header()] = "") -> None:
-        if not hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
+        if not bearer_matches(authorization, token):
             raise HTTPException(401, "send the desk's token as 'Authorization: Bearer <token>'")
 
     router = APIRouter(dependencies=[Depends(authorised)])

@@ -81,8 +81,13 @@ class Service:
 
     def fail(self, error: BaseException) -> None:
         if not self.failed.done():
-            log.error("service failed", service=self.name, error=repr(error))
+            log.error("service failed", service=self.name, error=repr(error), exc_info=error)
             self.failed.set_result(error)
+
+    async def raise_when_failed(self) -> None:
+        """Wait until the service fails, then raise RuntimeError that names it, caused by what made it fail."""
+        error = await asyncio.shield(self.failed)
+        raise RuntimeError(f"{self.name} failed: {error!r}") from error
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
