@@ -7,18 +7,31 @@ BIN    := $(VENV)/bin
 RUN    := $(VENV)/.run-installed
 DEV    := $(VENV)/.dev-installed
 ARGS   ?=
+# Test workers: one for each core.
+JOBS   ?= auto
+
+# What the image is made for: Python of its base image, and the machine it runs on (x86_64 or aarch64).
+VERSION      := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE        ?= breakwater:$(VERSION)
+BASE_IMAGE   ?= python:$(IMAGE_PYTHON)-slim
+IMAGE_PYTHON ?= 3.11
+IMAGE_ARCH   ?= $(shell uname -m | sed -e s/arm64/aarch64/ -e s/amd64/x86_64/)
+MANYLINUX    := $(foreach minor,5 12 17 24 26 27 28 31 34 35,manylinux_2_$(minor)) manylinux1 manylinux2010 manylinux2014
 
 .DEFAULT_GOAL := help
-.PHONY: help up test unit bench lint format simulate drill lock clean
+.PHONY: help up test test-slow bench lint format simulate drill cluster-up cluster-down wheelhouse image chart lock clean
 
 help:  ## Show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 up: $(RUN)  ## Start a desk that trades on paper, with its page (ARGS="--market synthetic:7 --speed 20")
 	@$(BIN)/breakwater up $(ARGS)
 
 test: $(DEV)  ## Run every test (ARGS="-k gate" selects)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses=4 --dist loadgroup $(ARGS)
+
+test-slow: $(DEV)  ## Run the tests that take longer than `make test` has time for
+	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 lint: $(DEV)  ## Format check, lint, types, import layers
 	$(BIN)/ruff format --check .
@@ -38,6 +51,33 @@ simulate: $(DEV)  ## Run the desk in virtual time (SEED=1 N=5)
 
 drill: $(RUN)  ## The crash drill on the built-in synthetic crash
 	@$(BIN)/breakwater drill crash --market synthetic:1 --speed max $(ARGS)
+
+cluster-up: $(DEV)  ## Start a Kubernetes cluster on this machine's loopback (Linux; builds it once, needs Go)
+	@$(BIN)/python -m tests.cluster.local up $(ARGS)
+
+cluster-down: $(DEV)  ## Stop it and remove what it wrote
+	@$(BIN)/python -m tests.cluster.local down $(ARGS)
+
+wheelhouse: $(RUN)  ## Download what the image consists of, by hash, into build/wheelhouse
+	@rm -rf build/wheelhouse.part && mkdir -p build/wheelhouse.part
+	@$(BIN)/python -m pip download -q --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \
+		--python-version $(IMAGE_PYTHON) $(foreach name,$(MANYLINUX),--platform $(name)_$(IMAGE_ARCH)) \
+		-r requirements/image.txt -d build/wheelhouse.part
+	@said=$$($(BIN)/hatchling build -t wheel -d build/wheelhouse.part 2>&1) || { echo "$$said" >&2; exit 1; }
+	@rm -rf build/wheelhouse && mv build/wheelhouse.part build/wheelhouse
+	@echo "build/wheelhouse: $$(ls build/wheelhouse | wc -l) wheels, $$(du -sh build/wheelhouse | cut -f1); next: make image"
+
+image:  ## Build the image from build/wheelhouse with docker, podman or buildah (IMAGE=name:tag BASE_IMAGE=...)
+	@ls build/wheelhouse/breakwater-*.whl >/dev/null 2>&1 || { echo "build/wheelhouse is not there: run make wheelhouse first" >&2; exit 1; }
+	@for tool in docker podman buildah; do \
+		if "$$tool" info >/dev/null 2>&1; then echo "$$tool build -t $(IMAGE)"; \
+			exec "$$tool" build -t $(IMAGE) --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg VERSION=$(VERSION) \
+				--build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null)" .; fi; \
+	done; echo "no image was built: none of docker, podman and buildah works here (tried 'info' of each). Install one, or start its engine." >&2; exit 1
+
+chart: $(DEV)  ## Check the Helm chart and pack it into build/
+	@helm=$$($(BIN)/python -c 'from tests.cluster.local.build import tools; print(tools() / "helm")') && \
+		"$$helm" lint --strict --quiet helm/breakwater && "$$helm" package helm/breakwater -d build
 
 lock: $(DEV)  ## Rewrite requirements/*.txt from pyproject.toml
 	$(BIN)/pip install -q uv

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -67,6 +68,10 @@ class AiEngine(Service):
         self._end_all = end_at_first_trip
         self._ended = False
         self._symbols: frozenset[Symbol] = frozenset()
+        self._started = False
+        self._loading: dict[Symbol, asyncio.Task[None]] = {}
+        self._held: dict[Symbol, list[CandleClosed]] = {}
+        """Candles that closed while their symbol's history was still being loaded: they come after it."""
         self._faults: dict[str, str] = {}
         self.progress = 0
         """Events heard and signals taken."""
@@ -90,14 +95,19 @@ class AiEngine(Service):
     async def start(self) -> None:
         """Restore whether signals ended, feed history, let sources run. Raises DiskError."""
         self._ended = self._context.disk.read(_ENDED_FILE) is not None
+        self._started = True
         self._follow_policy()
-        if self._history is not None:
-            self.spawn(self._load_history(self._history), "history")
+        for symbol in sorted(self._symbols):
+            self._begin_history(symbol)
         for source in self._sources:
             self.spawn(self._run(source), f"source.{source.name}")
 
     def readiness(self) -> dict[str, Check]:
-        checks = super().readiness()
+        loading = ", ".join(sorted(self._held))
+        checks = super().readiness() | {
+            "policy": Check(bool(self._symbols), "" if self._symbols else "no trading policy is known yet"),
+            "history": Check(not loading, f"not loaded yet: {loading}" if loading else ""),
+        }
         for source in self._sources:
             fault = self._faults.get(source.name)
             checks[source.name] = Check(ok=False, detail=fault) if fault else source.check()
@@ -133,6 +143,8 @@ class AiEngine(Service):
         self._follow_policy()
         now = self._clock.now()
         match event.payload:
+            case CandleClosed(symbol=symbol) as candle if symbol in self._held:
+                self._held[symbol].append(candle)
             case CandleClosed() as candle:
                 await self._ask(lambda source: source.on_candle(candle, now))
             case MarkPrice() as mark:
@@ -210,19 +222,38 @@ class AiEngine(Service):
             self.unpublished += 1
             log.warning("signal not published", source=source.name, symbol=opinion.symbol, error=str(error))
 
-    async def _load_history(self, history: History) -> None:
-        for symbol in sorted(self.symbols):
-            for candle in await history(symbol):
-                now = self._clock.now()
-                await self._ask(lambda source, candle=candle, now=now: source.on_candle(candle, now))  # type: ignore[misc]
+    def _begin_history(self, symbol: Symbol) -> None:
+        if self._history is None or not self._started or symbol in self._loading:
+            return
+        self._held[symbol] = []
+        self._loading[symbol] = self.spawn(self._load_history(self._history, symbol), f"history.{symbol}")
+
+    async def _load_history(self, history: History, symbol: Symbol) -> None:
+        held = self._held[symbol]
+        for candle in await history(symbol):
+            await self._ask_about(candle)
+        while held:
+            await self._ask_about(held.pop(0))
+        del self._held[symbol]
+
+    async def _ask_about(self, candle: CandleClosed) -> None:
+        now = self._clock.now()
+        await self._ask(lambda source: source.on_candle(candle, now))
 
     def _follow_policy(self) -> None:
         in_force = self._context.policy.current()
         symbols = frozenset(in_force.policy.symbols) if in_force else self._symbols
-        if symbols != self._symbols:
-            self._symbols = symbols
-            for source in self._sources:
-                source.on_symbols(symbols)
+        if symbols == self._symbols:
+            return
+        before, self._symbols = self._symbols, symbols
+        for source in self._sources:
+            source.on_symbols(symbols)
+        for symbol in sorted(before - symbols):
+            if (loading := self._loading.pop(symbol, None)) is not None:
+                loading.cancel()
+                self._held.pop(symbol, None)
+        for symbol in sorted(symbols - before):
+            self._begin_history(symbol)
 
     def _fault(self, source: SignalSource, error: Exception) -> None:
         self._faults[source.name] = f"{type(error).__name__}: {error}"

@@ -35,6 +35,8 @@ def show(state: StateDir = None, json: AsJson = False) -> None:
     say(f"Version {found['version']}  {spec['profile']}  {spec['tradingMode']}  {' '.join(spec['symbols'])}", "bold")
     if found["stale"]:
         say("STALE: not confirmed by the store for ten minutes; nothing is opened", "bold red")
+    if found["hold"]:
+        say(f"ON HOLD: nothing is opened: {found['hold']}", "bold red")
     for problem in found["problems"]:
         say(problem, "yellow")
     limits = table("Limit", "In force", "Asked for", "Binds", right=("In force", "Asked for"))

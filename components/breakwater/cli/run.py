@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Annotated
+import signal
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -22,7 +24,13 @@ def run(component: Annotated[str, typer.Argument(help=", ".join(COMPONENTS))]) -
     if name not in COMPONENTS:
         raise CliError(Exit.USAGE, f"{component} is not a component.", f"Choose one of: {', '.join(COMPONENTS)}")
 
+    signal.signal(signal.SIGTERM, _leave)
     from breakwater.desk.component import run_component
     from breakwater.runtime.settings import load_settings
 
     raise typer.Exit(asyncio.run(run_component(name, load_settings(os.environ))))
+
+
+def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Until the component takes signals itself. The first process of a container has no default handlers."""
+    raise SystemExit(0)

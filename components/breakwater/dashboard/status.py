@@ -121,6 +121,7 @@ def _gate(state: DeskState, stop: StopPanel, policy: PolicyInForce | None, now: 
         reasons = {
             "POLICY_MISSING": "no policy is known",
             "POLICY_STALE": "the policy was not confirmed for ten minutes",
+            "POLICY_ON_HOLD": f"the trading policy is on hold: {policy.hold}" if policy else "",
         }
         return GateView("REDUCE_ONLY", code, reasons.get(code, stop.reason), "derived")
     beat = state.beats.get("execution")
@@ -145,7 +146,9 @@ def _closed_code(stop: StopPanel, policy: PolicyInForce | None) -> str:
         return "STOP_REDUCE_ONLY"
     if policy is None:
         return "POLICY_MISSING"
-    return "POLICY_STALE" if policy.stale else ""
+    if policy.stale:
+        return "POLICY_STALE"
+    return "POLICY_ON_HOLD" if policy.hold else ""
 
 
 def _position(position: PositionView, state: DeskState) -> PositionRow:
@@ -180,6 +183,7 @@ def _policy(policy: PolicyInForce | None) -> PolicyView | None:
         profile=policy.policy.profile.value,
         symbols=policy.policy.symbols,
         stale=policy.stale,
+        hold=policy.hold,
         limits=tuple(
             LimitRow(name, Decimal(bound.value), Decimal(bound.requested), bound.binding.value)
             for name, bound in policy.limits.items()

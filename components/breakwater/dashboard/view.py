@@ -158,6 +158,8 @@ class PolicyView(msgspec.Struct, frozen=True):
     symbols: tuple[str, ...]
     stale: bool
     limits: tuple[LimitRow, ...]
+    hold: str = ""
+    """Why nothing may be opened under this policy; empty when it is not on hold."""
 
 
 class ComponentRow(msgspec.Struct, frozen=True):

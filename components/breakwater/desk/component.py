@@ -7,31 +7,35 @@ component named ``policy`` is its writer where no operator runs.
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import Awaitable, Callable, Iterable
+import contextlib
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from fastapi import APIRouter
 
 from breakwater.desk.bus_counts import BusCounts
+from breakwater.desk.interruption import until_failed, until_interrupted
 from breakwater.domain.policy import TradingMode
 from breakwater.domain.signals import DataKind
-from breakwater.runtime.clocks import Clocks, wall_clocks
+from breakwater.runtime.clocks import Clocks, WallInfraClock, wall_clocks
 from breakwater.runtime.context import ComponentContext
+from breakwater.runtime.events import Event, PolicyUpdated
 from breakwater.runtime.file_disk import FileDisk
 from breakwater.runtime.heartbeat import send_heartbeats
 from breakwater.runtime.http import HttpServer, component_app
 from breakwater.runtime.instrument_book import InstrumentBook
 from breakwater.runtime.instrument_feed import announce_instruments, follow_instruments
-from breakwater.runtime.lifecycle import Service
+from breakwater.runtime.lifecycle import Check, Service
 from breakwater.runtime.logging import configure_logging
-from breakwater.runtime.manifests import load_manifests
+from breakwater.runtime.manifests import DeskManifests, load_manifests
 from breakwater.runtime.metrics import Metrics
 from breakwater.runtime.policy_events import policy_announcer
+from breakwater.runtime.policy_mirror import file_mirror
 from breakwater.runtime.policy_store import PolicyStore
+from breakwater.runtime.ports import StoreUnavailable
 from breakwater.runtime.redis_bus import RedisBus
 from breakwater.runtime.redis_kv import RedisKeyValueStore
 from breakwater.runtime.settings import Settings, SettingsError, read_secret
@@ -45,6 +49,7 @@ log = structlog.get_logger(__name__)
 
 POLICY_REFRESH_SECONDS = 5.0
 HISTORY_RETRY_SECONDS = 2.0
+STORE_RETRY_SECONDS = 1.0
 
 
 @dataclass
@@ -52,16 +57,20 @@ class _Parts:
     """A component's process while it is put together."""
 
     settings: Settings
-    clocks: Clocks
+    lived: _Lived
     bus: RedisBus
     context: ComponentContext
     policy: PolicyStore
     token: str | None
+    closing: contextlib.AsyncExitStack
+    """What to close at the end."""
     routers: list[APIRouter] = field(default_factory=list)
     instruments: InstrumentBook = field(default_factory=InstrumentBook)
     announces_instruments: bool = False
-    closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
-    """What to close at the end."""
+
+    @property
+    def clocks(self) -> Clocks:
+        return self.lived.clocks
 
     def client(self, *, with_keys: bool) -> UsdmClient:
         from breakwater.exchange.client import Credentials, Endpoint, make_client
@@ -80,7 +89,7 @@ class _Parts:
                 read_secret(settings.api_secret_file, "BREAKWATER_API_SECRET_FILE"),
             )
         client = make_client(endpoint, credentials, self.clocks.infra)
-        self.closing.append(client.close)
+        self.closing.push_async_callback(client.close)
         return client
 
     def needs_token(self) -> str:
@@ -105,7 +114,7 @@ def _ai_engine(parts: _Parts) -> Service:
     from breakwater.runtime.events import CandleClosed
 
     public = PublicHistory(_paper_venue_url(parts.settings), parts.clocks.market)
-    parts.closing.append(public.close)
+    parts.closing.push_async_callback(public.close)
 
     async def history(symbol: Symbol) -> list[CandleClosed]:
         while True:
@@ -165,20 +174,23 @@ def _health_monitor(parts: _Parts) -> Service:
 
 
 def _dashboard(parts: _Parts) -> Service:
-    from breakwater.dashboard.api import dashboard_routes
+    from breakwater.dashboard.api import LOOPBACK_HOSTS, dashboard_routes
     from breakwater.dashboard.service import DashboardService
     from breakwater.dashboard.view import DeskFacts
 
+    settings = parts.settings
     facts = DeskFacts(
-        market=parts.settings.venue_url or "binance",
+        market=parts.lived.market or settings.venue_url or "binance",
         build=version("breakwater"),
         started_at=parts.clocks.infra.utc_now(),
-        speed=f"{parts.settings.speed:g}",
+        speed=f"{parts.clocks.speed:g}",
+        stop_name=settings.stop_name,
+        namespace=settings.namespace,
     )
     page = DashboardService(parts.context, facts)
-    parts.routers.append(
-        dashboard_routes(page, read_token=parts.token, hosts=None if parts.token else ("127.0.0.1", "localhost"))
-    )
+    if parts.token is None and settings.http_host not in {*LOOPBACK_HOSTS, "::1"}:
+        parts.needs_token()  # anybody could read the desk
+    parts.routers.append(dashboard_routes(page, read_token=parts.token, hosts=None if parts.token else LOOPBACK_HOSTS))
     return page
 
 
@@ -207,6 +219,7 @@ class _PolicyWriter(Service):
     def __init__(self, parts: _Parts) -> None:
         super().__init__()
         self._parts = parts
+        self._problem = ""
 
     async def start(self) -> None:
         path = self._parts.settings.policy_file
@@ -218,46 +231,106 @@ class _PolicyWriter(Service):
             raise SettingsError(
                 [f"{path}: spec.tradingMode is {mode.value}, but this process runs {self._parts.settings.mode.value}"]
             )
-        await self._parts.policy.apply(manifests, who="breakwater run policy")
-        self.progress += 1
+        self.spawn(self._apply(manifests), "apply")
+
+    def readiness(self) -> dict[str, Check]:
+        applied = Check(self.progress > 0, "" if self.progress else self._problem)
+        return super().readiness() | {"applied": applied}
+
+    async def _apply(self, manifests: DeskManifests) -> None:
+        while True:
+            try:
+                await self._parts.policy.apply(manifests, who="breakwater run policy")
+            except StoreUnavailable as error:
+                if not self._problem:
+                    log.warning("policy not applied yet", error=str(error))
+                self._problem = str(error)
+                await self._parts.clocks.infra.sleep(STORE_RETRY_SECONDS)
+            else:
+                self.progress += 1
+                return
 
 
 async def run_component(name: str, settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; 0 after a clean stop. Raises SettingsError and the typed errors of starting."""
     configure_logging(format_=settings.log_format, level=settings.log_level, desk=settings.desk, component=name)
     if name == "paper_venue":
-        return await _run_paper_venue(settings)
+        from breakwater.desk.venue_process import run_paper_venue
+
+        return await until_interrupted(run_paper_venue(settings))
     if settings.redis_url is None:
         raise SettingsError(["REDIS_URL must be set: components in processes of their own share one Redis"])
-    clocks = wall_clocks(speed=settings.speed, market_anchor=settings.market_anchor, wall_anchor=settings.wall_anchor)
-    root = settings.state_dir / name
-    disk, spool = FileDisk(root / "state", owner=name), FileDisk(root / "bus", owner=name)
-    policy_disk = FileDisk(root / "policy", owner=name)
-    store = RedisKeyValueStore(settings.redis_url, clocks.infra)
-    bus = RedisBus(settings.redis_url, settings.desk, name, clocks.infra, disk=spool)
-    writer = name == "policy"
-    announce = policy_announcer(bus, clocks.market) if writer else None
-    policy = PolicyStore(store, policy_disk, clocks.infra, desk=settings.desk, writer=writer, on_change=announce)
-    context = ComponentContext(
-        desk=settings.desk,
-        clocks=clocks,
-        bus=bus,
-        disk=disk,
-        policy=TightenedPolicy(policy, settings.limits),
-        data=DataKind.SYNTHETIC,
-    )
-    token = read_secret(settings.token_file, "BREAKWATER_TOKEN_FILE") if settings.token_file else None
-    parts = _Parts(settings, clocks, bus, context, policy, token)
-    try:
-        service = MAKERS[name](parts)
-        return await _serve(parts, service)
-    finally:
-        await bus.stop()
-        for close in parts.closing:
-            await close()
-        await store.close()
+    return await until_interrupted(_run(name, settings, settings.redis_url))
+
+
+async def _run(name: str, settings: Settings, redis_url: str) -> None:
+    async with contextlib.AsyncExitStack() as closing:
+        token = read_secret(settings.token_file, "BREAKWATER_TOKEN_FILE") if settings.token_file else None
+        lived = await _clocks(name, settings, closing)
+        clocks = lived.clocks
+        root = settings.state_dir / name
+        disk, spool, policy_disk = (FileDisk(root / part, owner=name) for part in ("state", "bus", "policy"))
         for volume in (disk, spool, policy_disk):
-            volume.close()
+            closing.callback(volume.close)
+        store = RedisKeyValueStore(redis_url, clocks.infra)
+        closing.push_async_callback(store.close)
+        bus = RedisBus(redis_url, settings.desk, name, clocks.infra, disk=spool)
+        writer = name == "policy"
+        policy = PolicyStore(
+            store,
+            policy_disk,
+            clocks.infra,
+            desk=settings.desk,
+            writer=writer,
+            on_change=policy_announcer(bus, clocks.market) if writer else None,
+            mirror=file_mirror(settings.policy_mirror) if settings.policy_mirror else None,
+        )
+        context = ComponentContext(
+            desk=settings.desk,
+            clocks=clocks,
+            bus=bus,
+            disk=disk,
+            policy=TightenedPolicy(policy, settings.limits),
+            data=lived.data,
+        )
+        parts = _Parts(settings, lived, bus, context, policy, token, closing)
+        if not writer:
+
+            async def look(_: Event) -> None:
+                await policy.refresh()
+
+            # Before the component's own subscriptions: what it then looks up is what was announced.
+            bus.subscribe(look, producers=("policy",), types=(PolicyUpdated,), group=None)
+        closing.push_async_callback(bus.stop)
+        await _serve(parts, MAKERS[name](parts))
+
+
+@dataclass(frozen=True)
+class _Lived:
+    """The clocks a process lives by, and what it was told of the market behind them."""
+
+    clocks: Clocks
+    data: DataKind = DataKind.SYNTHETIC
+    market: str = ""
+    watch: Callable[[], Coroutine[Any, Any, None]] | None = None
+    """Ends with an error when the venue's clock changes."""
+
+
+async def _clocks(name: str, settings: Settings, closing: contextlib.AsyncExitStack) -> _Lived:
+    if settings.clock == "wall":
+        anchors = {"market_anchor": settings.market_anchor, "wall_anchor": settings.wall_anchor}
+        return _Lived(wall_clocks(speed=settings.speed, **anchors))
+    from breakwater.desk.venue_clock import VenueClockReader
+    from breakwater.desk.waiting import answering
+
+    infra = WallInfraClock()
+    reader = VenueClockReader(_paper_venue_url(settings), infra)
+    closing.push_async_callback(reader.close)
+    async with answering(name, settings, infra, what="clock", problem=lambda: f"waiting for {reader.problem}"):
+        clock = await reader.wait()
+    clocks = wall_clocks(speed=clock.speed, market_anchor=clock.market_anchor, wall_anchor=clock.wall_anchor)
+    log.info("lives by the venue's clock", market=clock.market, speed=clock.speed, now=clocks.market.now().isoformat())
+    return _Lived(clocks, clock.data, clock.market, lambda: reader.watch(clock))
 
 
 def _paper_venue_url(settings: Settings) -> str:
@@ -271,7 +344,8 @@ def _paper_venue_url(settings: Settings) -> str:
     return settings.venue_url
 
 
-async def _serve(parts: _Parts, service: Service) -> int:
+async def _serve(parts: _Parts, service: Service) -> None:
+    """Until cancelled; raises when a part fails: a bus fails when another process took over as this producer."""
     settings, bus = parts.settings, parts.bus
     metrics = Metrics(desk=settings.desk, component=service.name, version=version("breakwater"))
     metrics.watch_connected(lambda: bus.connected)
@@ -279,7 +353,9 @@ async def _serve(parts: _Parts, service: Service) -> int:
     app = component_app([service], metrics, parts.clocks.infra, routers=parts.routers, token=parts.token)
     server = HttpServer(app, settings.http_host, settings.http_port)
     await server.start()
-    refreshing = asyncio.ensure_future(_follow_policy(parts))
+    watching: list[asyncio.Future[None]] = [asyncio.ensure_future(_follow_policy(parts))]
+    if parts.lived.watch is not None:
+        watching.append(asyncio.ensure_future(parts.lived.watch()))
     try:
         await bus.start()
         await parts.policy.refresh()
@@ -289,9 +365,10 @@ async def _serve(parts: _Parts, service: Service) -> int:
         if parts.announces_instruments:
             service.spawn(announce_instruments(parts.instruments, bus, parts.clocks), "instruments")
         log.info("running", url=f"http://{settings.http_host}:{server.port}")
-        return await _until_stopped((service, server, bus), refreshing)
+        await until_failed((service, server, bus), *watching)
     finally:
-        refreshing.cancel()
+        for task in watching:
+            task.cancel()
         await service.stop()
         await server.stop()
 
@@ -300,72 +377,3 @@ async def _follow_policy(parts: _Parts) -> None:
     while True:
         await parts.clocks.infra.sleep(POLICY_REFRESH_SECONDS)
         await parts.policy.refresh()
-
-
-async def _until_stopped(parts: Iterable[Service], *tasks: asyncio.Future[None]) -> int:
-    """Until a signal; raises when a part fails: a bus fails when another process took over as this producer."""
-    stop = asyncio.ensure_future(_signal())
-    failed = [asyncio.ensure_future(part.raise_when_failed()) for part in parts]
-    try:
-        done, _ = await asyncio.wait([stop, *failed, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-        return 0
-    finally:
-        for waiting in (stop, *failed):
-            waiting.cancel()
-
-
-async def _signal() -> None:
-    """Return at the first SIGINT or SIGTERM."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await stop.wait()
-
-
-async def _run_paper_venue(settings: Settings) -> int:
-    """The simulated exchange alone: BREAKWATER_MARKET names its market, BREAKWATER_HTTP_PORT where it listens."""
-    from breakwater.desk.market import MARKET_FILE, choose_market, read_record, write_record
-    from breakwater.paper_venue.service import PaperVenueService
-    from breakwater.paper_venue.state_file import VenueStateFile
-
-    disk = FileDisk(settings.state_dir / "paper_venue", owner="paper_venue")
-    state_file = settings.state_dir / "paper_venue" / "state.json"
-    state = VenueStateFile(state_file).load()
-    market = choose_market(
-        settings.market,
-        settings.symbols,
-        known=read_record(disk, MARKET_FILE),
-        state=state,
-        wall=wall_clocks().infra.utc_now(),
-        speed=settings.speed,
-    )
-    clocks = wall_clocks(
-        speed=settings.speed, market_anchor=settings.market_anchor or market.now, wall_anchor=settings.wall_anchor
-    )
-    venue = PaperVenueService(
-        market.venue_config(),
-        market.market,
-        clocks,
-        host=settings.http_host,
-        port=settings.http_port,
-        state_path=state_file,
-        state=state,
-    )
-    await venue.start()
-    await write_record(disk, MARKET_FILE, market.record)
-    stop = asyncio.ensure_future(_signal())
-    running = asyncio.ensure_future(venue.run())
-    try:
-        done, _ = await asyncio.wait([running, stop], return_when=asyncio.FIRST_COMPLETED)
-        if running in done:
-            running.result()
-            log.info("the market has ended; the venue goes on serving")
-            await stop
-        return 0
-    finally:
-        running.cancel()
-        stop.cancel()
-        await venue.stop()
-        disk.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -32,6 +32,19 @@ class MarketRecord(msgspec.Struct, frozen=True):
     symbols: tuple[str, ...]
     origin: datetime
     """Market time the market was made for."""
+    crash_after_minutes: int | None = None
+    market_anchor: datetime | None = None
+    """Market time at ``wall_anchor``, from where it runs ``speed`` times as fast as the wall, also while the venue is away."""
+    wall_anchor: datetime | None = None
+    speed: float = 1.0
+
+    def anchored(self, *, now: datetime, wall: datetime, speed: float) -> MarketRecord:
+        """With anchors: those it has; ``now`` at ``wall`` where it has none. Another speed holds from ``wall`` on."""
+        if self.market_anchor is not None and self.wall_anchor is not None:
+            if speed == self.speed:
+                return self
+            now = self.market_anchor + (wall - self.wall_anchor) * self.speed
+        return msgspec.structs.replace(self, market_anchor=now, wall_anchor=wall, speed=speed)
 
 
 def read_record(disk: Disk, name: str = MARKET_FILE) -> MarketRecord | None:
@@ -75,10 +88,13 @@ def choose_market(
     state: VenueState | None,
     wall: datetime,
     speed: float = 1.0,
+    start: datetime | None = None,
+    crash_after_minutes: int | None = None,
 ) -> ChosenMarket:
     """The market named ``source`` (``synthetic[:SEED]`` or ``replay:FILE[,FILE]``).
 
-    With what is known from an earlier run it goes on there. Raises DeskInputError, MarketFileError.
+    ``start`` is where a replay starts trading, ``crash_after_minutes`` when a synthetic market crashes. With what is known
+    from an earlier run it goes on there. Raises DeskInputError, MarketFileError.
     """
     if known is not None and known.source != source:
         raise DeskInputError(
@@ -86,16 +102,21 @@ def choose_market(
             "choose another with --state-dir, or remove it to start afresh"
         )
     kind, _, rest = source.partition(":")
+    _refuse_options(kind, known, start, crash_after_minutes)
     seen = to_datetime(state.market_ms) if state is not None and state.market_ms else None
     if kind == "synthetic":
         if rest and not rest.isdecimal():
             raise DeskInputError(f"market {source!r}: the seed must be a whole number, for example synthetic:7")
-        listed = known.symbols if known else tuple(sorted({*LISTED, *symbols}))
+        # Each symbol has a random source of its own: one more changes no other's prices.
+        listed = tuple(sorted({*(known.symbols if known else LISTED), *symbols}))
         origin = known.origin if known else wall
-        market: Market = SyntheticMarket(int(rest or 1), listed, origin, ticks_per_candle=ticks_per_candle(speed))
-        return ChosenMarket(
-            MarketRecord(source, listed, origin), market, DataKind.SYNTHETIC, max(wall, seen) if seen else wall
+        minutes = known.crash_after_minutes if known else crash_after_minutes
+        crash_at = origin + timedelta(minutes=minutes) if minutes is not None else None
+        market: Market = SyntheticMarket(
+            int(rest or 1), listed, origin, crash_at=crash_at, ticks_per_candle=ticks_per_candle(speed)
         )
+        record = msgspec.structs.replace(known or MarketRecord(source, listed, origin, minutes), symbols=listed)
+        return ChosenMarket(record, market, DataKind.SYNTHETIC, max(wall, seen) if seen else wall)
     if kind == "replay":
         files = [Path(name) for name in rest.split(",") if name]
         if not files:
@@ -103,9 +124,37 @@ def choose_market(
         spans = [(candles[0].open_time_ms, candles[-1].close_time_ms) for candles in map(load_candles, files)]
         first = to_datetime(max(start for start, _ in spans))
         end = to_datetime(min(end for _, end in spans) + 1)
-        start = min(first + REPLAY_HISTORY, first + (end - first) / 2)
-        market = ReplayMarket(files, start, end, ticks_per_candle=ticks_per_candle(speed))
-        return ChosenMarket(
-            MarketRecord(source, market.symbols, start), market, DataKind.REPLAY, seen if seen else start
-        )
+        begin = known.origin if known else start or min(first + REPLAY_HISTORY, first + (end - first) / 2)
+        if not first <= begin < end:
+            raise DeskInputError(
+                f"market {source}: it cannot start at {_iso(begin)}, the recording reaches from {_iso(first)} to {_iso(end)}"
+            )
+        market = ReplayMarket(files, begin, end, ticks_per_candle=ticks_per_candle(speed))
+        record = known or MarketRecord(source, market.symbols, begin)
+        return ChosenMarket(record, market, DataKind.REPLAY, seen if seen else begin)
     raise DeskInputError(f"market {source!r} is not known: use synthetic, synthetic:SEED or replay:FILE[,FILE]")
+
+
+def _refuse_options(
+    kind: str, known: MarketRecord | None, start: datetime | None, crash_after_minutes: int | None
+) -> None:
+    """Raises DeskInputError for an option that the market does not have, or that a known one was not made with."""
+    if start is not None and kind != "replay":
+        raise DeskInputError("only a replay has a start: leave it out, or choose replay:FILE")
+    if crash_after_minutes is not None and kind != "synthetic":
+        raise DeskInputError("only a synthetic market can be told when to crash: leave it out, or choose synthetic")
+    if known is None:
+        return
+    if start is not None and start != known.origin:
+        raise DeskInputError(
+            f"this market started at {_iso(known.origin)}, not {_iso(start)}: another start is another desk"
+        )
+    if crash_after_minutes is not None and crash_after_minutes != known.crash_after_minutes:
+        made = "240 minutes" if known.crash_after_minutes is None else f"{known.crash_after_minutes} minutes"
+        raise DeskInputError(
+            f"this market was made with a crash after {made}, not {crash_after_minutes}: another crash is another desk"
+        )
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -104,6 +104,7 @@ def _shown(known: PolicyInForce, store: PolicyStore) -> dict[str, Any]:
         "version": known.version,
         "sha256": known.digest,
         "stale": known.stale,
+        "hold": known.hold,
         "fetched_at": known.fetched_at,
         "problems": known.problems,
         POLICY_KIND: wire[POLICY_KIND],

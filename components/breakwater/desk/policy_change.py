@@ -10,7 +10,7 @@ from breakwater.domain.limits import effective_limits
 from breakwater.domain.policy import TradingMode
 from breakwater.domain.stop_rules import StopRules, stop_rules, tighter
 from breakwater.domain.stop_state import StopState
-from breakwater.runtime.manifest_rules import stop_update_problems
+from breakwater.runtime.manifest_rules import policy_update_problems, stop_update_problems
 from breakwater.runtime.manifests import DeskManifests
 
 _WAITING = (StopState.TRIPPED, StopState.COOLING_DOWN)
@@ -64,6 +64,8 @@ def refusals(
         if old.name != new.name or old.namespace != new.namespace:
             wrong = f"names {kind} {new.namespace}/{new.name}, this desk's is {old.namespace}/{old.name}"
             found.append(Problem("metadata.name", wrong, "keep the desk's own names; another name is another desk"))
+    for field, sentence in policy_update_problems(before.policy.spec, after.policy.spec):
+        found.append(Problem(field, sentence.partition(": ")[0], sentence.partition(": ")[2]))
     for field, sentence in stop_update_problems(before.stop.spec, after.stop.spec, stop):
         if field != "spec.policyRef":  # renaming is named above already
             found.append(Problem(field, sentence.partition(": ")[0], sentence.partition(": ")[2]))

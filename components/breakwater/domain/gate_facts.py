@@ -60,5 +60,7 @@ class GateFacts(msgspec.Struct, frozen=True):
     """Base units of ``in_flight_notional`` that are on this symbol."""
     marks_missing: frozenset[Symbol] = frozenset()
     """Symbols with a position or an entry in flight whose mark is not known, or too old: exposure is then not known."""
+    policy_hold: str = ""
+    """Non-empty: the policy is on hold; says why."""
     already_executed: bool = False
     """This proposal was journaled before."""

@@ -112,6 +112,8 @@ def closed_because(facts: GateFacts) -> Refusal | None:
             RefusalCode.POLICY_STALE,
             "the trading policy is older than 10 minutes and could not be refreshed; check Redis",
         )
+    if facts.policy_hold:
+        return _no(RefusalCode.POLICY_ON_HOLD, f"the trading policy is on hold: {facts.policy_hold}")
     if not facts.reconciled:
         return _no(
             RefusalCode.NOT_RECONCILED,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
 
@@ -78,10 +79,33 @@ class SecretRef(msgspec.Struct, frozen=True, rename=wire_name):
     name: str
 
 
+class ClaimRef(msgspec.Struct, frozen=True, rename=wire_name):
+    name: str
+
+
+class PaperMarket(msgspec.Struct, frozen=True, rename=wire_name):
+    """The market that the simulated venue plays. Market time runs ``speed`` times as fast as the wall (1 to 60)."""
+
+    market: str = "synthetic"
+    """``synthetic[:SEED]`` or ``replay:FILE[,FILE]``, files relative to the claim."""
+    speed: Decimal = Decimal(1)
+    start: datetime | None = None
+    """Market time at which a replay starts trading, UTC."""
+    crash_after_minutes: int | None = None
+    """Market minutes from a synthetic market's start to its crash."""
+    data_claim_ref: ClaimRef | None = None
+
+    @property
+    def is_replay(self) -> bool:
+        return self.market.startswith("replay:")
+
+
 class VenueSpec(msgspec.Struct, frozen=True, rename=wire_name):
     exchange: Exchange = Exchange.BINANCE_FUTURES
     market_type: MarketType = MarketType.USDM_PERP
     credentials_secret_ref: SecretRef | None = None
+    paper: PaperMarket | None = None
+    """None: synthetic, at wall time."""
 
 
 class LimitOverrides(msgspec.Struct, frozen=True, rename=wire_name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
@@ -17,6 +18,9 @@ from breakwater.domain.stop_state import RequestOutcome, StopState, Trigger, Tri
 
 MAX_OUTCOMES = 256
 """Answers kept for repeated requests; the one longest not asked for again leaves first."""
+
+MAX_FORGOTTEN = 2048
+"""Ids of requests whose answer is not kept any more: they still never fire again."""
 
 MOST_AHEAD = timedelta(seconds=2)
 """Market time by which two machines' clocks may differ before a snapshot from the future is refused; a fifth of
@@ -54,6 +58,8 @@ class Latched(msgspec.Struct, frozen=True):
     baseline_used_on: date | None = None
     rebase: Rebase | None = None
     outcomes: tuple[RequestOutcome, ...] = ()
+    forgotten: tuple[str, ...] = ()
+    """`mark_of` each request whose answer is not kept any more; the one longest not asked for again leaves first."""
 
     @property
     def stopped(self) -> bool:
@@ -67,6 +73,31 @@ class Latched(msgspec.Struct, frozen=True):
 
     def outcome_of(self, request_id: RequestId) -> RequestOutcome | None:
         return next((outcome for outcome in self.outcomes if outcome.request_id == request_id), None)
+
+    def was_answered(self, request_id: RequestId) -> bool:
+        return self.outcome_of(request_id) is not None or mark_of(request_id) in self.forgotten
+
+    def with_outcome(self, outcome: RequestOutcome) -> Latched:
+        """With one more answer as the newest; its id may be known already."""
+        others = tuple(known for known in self.outcomes if known.request_id != outcome.request_id)
+        gone = tuple(mark_of(known.request_id) for known in others[: max(0, len(others) + 1 - MAX_OUTCOMES)])
+        kept = tuple(mark for mark in self.forgotten if mark not in gone)
+        return msgspec.structs.replace(
+            self, outcomes=(*others[len(gone) :], outcome), forgotten=(*kept, *gone)[-MAX_FORGOTTEN:]
+        )
+
+    def asked_again(self, request_id: RequestId) -> Latched:
+        """With the id as the newest of its kind, so that one which is still repeated is never forgotten."""
+        known = self.outcome_of(request_id)
+        if known is not None:
+            return self.with_outcome(known)
+        mark = mark_of(request_id)
+        return msgspec.structs.replace(self, forgotten=(*(other for other in self.forgotten if other != mark), mark))
+
+
+def mark_of(request_id: RequestId) -> str:
+    """A short stand-in for an id of any length: 64 bits of its SHA-256, hexadecimal."""
+    return hashlib.sha256(request_id.encode()).hexdigest()[:16]
 
 
 class Pending(msgspec.Struct, frozen=True):

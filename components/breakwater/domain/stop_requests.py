@@ -10,7 +10,7 @@ from breakwater.domain.evaluators import Breach
 from breakwater.domain.money import plain
 from breakwater.domain.refusals import RefusalCode
 from breakwater.domain.stop_facts import Answered, Fact, Rebased, Transition
-from breakwater.domain.stop_memory import MAX_OUTCOMES, Latched, Memory, Rebase, Step, rules_in_force
+from breakwater.domain.stop_memory import Latched, Memory, Rebase, Step, rules_in_force
 from breakwater.domain.stop_reset import missing_for_reset
 from breakwater.domain.stop_rules import StopRules
 from breakwater.domain.stop_state import RequestOutcome, StopRequest, StopRequestKind, StopState, Trigger
@@ -24,11 +24,8 @@ def on_request(memory: Memory, request: StopRequest, rules: StopRules | None, no
 
     The answer is the ``Answered`` fact; for a repeated id use ``answer_to``.
     """
-    known = memory.latched.outcome_of(request.request_id)
-    if known is not None:
-        # Asked again: it moves to the end, so that ids which are still repeated are never forgotten.
-        others = tuple(outcome for outcome in memory.latched.outcomes if outcome is not known)
-        return Step(replace(memory, latched=replace(memory.latched, outcomes=(*others, known))))
+    if memory.latched.was_answered(request.request_id):
+        return Step(replace(memory, latched=memory.latched.asked_again(request.request_id)))
     if text := _invalid(request):
         return _refuse(memory, request, RefusalCode.REQUEST_INVALID, text, now)
     if request.kind is StopRequestKind.TRIP:
@@ -44,9 +41,14 @@ def answer_to(memory: Memory, request: StopRequest, now: datetime) -> RequestOut
     kept = memory.latched.outcome_of(request.request_id)
     if kept is not None and kept.kind is request.kind:
         return kept
-    used = f"was used for a {kept.kind.value}" if kept else "has no answer"
+    if kept is not None:
+        used = f"was used for a {kept.kind.value}"
+    else:
+        known = memory.latched.was_answered(request.request_id)
+        used = "was answered before, longer ago than answers are kept" if known else "has no answer"
     text = f"request id {request.request_id} {used}: send the request again under a new id"
-    return RequestOutcome(request.request_id, request.kind, False, RefusalCode.REQUEST_REPEATED.value, text, now)
+    code = RefusalCode.REQUEST_REPEATED.value
+    return RequestOutcome(request.request_id, request.kind, False, code, text, now, who=request.who)
 
 
 def _on_trip_request(memory: Memory, request: StopRequest, rules: StopRules | None, now: datetime) -> Step:
@@ -79,6 +81,7 @@ def _rearm(memory: Memory, request: StopRequest, now: datetime) -> Step:
         baseline_used_on=old.baseline_used_on,
         rebase=old.rebase,
         outcomes=old.outcomes,
+        forgotten=old.forgotten,
     )
     numbers = {"equity": plain(snapshot.equity), "baseline": plain(snapshot.baseline)}
     facts: list[Fact] = []
@@ -113,7 +116,5 @@ def _answer(
     now: datetime,
     remaining: int | None = None,
 ) -> Step:
-    outcome = RequestOutcome(request.request_id, request.kind, accepted, code, text, now, remaining)
-    outcomes = (*memory.latched.outcomes, outcome)[-MAX_OUTCOMES:]
-    memory = replace(memory, latched=replace(memory.latched, outcomes=outcomes))
-    return Step(memory, (Answered(request, outcome),))
+    outcome = RequestOutcome(request.request_id, request.kind, accepted, code, text, now, remaining, request.who)
+    return Step(replace(memory, latched=memory.latched.with_outcome(outcome)), (Answered(request, outcome),))

@@ -76,6 +76,8 @@ class RequestOutcome(msgspec.Struct, frozen=True):
     time: datetime
     remaining_seconds: int | None = None
     """Cooldown left, when that is what is missing."""
+    who: str = ""
+    """Who asked; empty in answers of before this was kept."""
 
 
 class StopView(msgspec.Struct, frozen=True):

@@ -5,7 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 
-from breakwater.domain.stop_memory import Memory, rules_in_force
+import msgspec
+
+from breakwater.domain.policy import wire_name
+from breakwater.domain.stop_memory import Memory, daily_drawdown_pct, rules_in_force
 from breakwater.domain.stop_rules import StopRules
 from breakwater.domain.stop_state import StopState, StopView
 
@@ -36,6 +39,34 @@ def reduce_only_reason(memory: Memory, rules: StopRules | None, now: datetime) -
     if snapshot.marks_missing:
         return f"no fresh mark price for {', '.join(snapshot.marks_missing)}"
     return ""
+
+
+class Measured(msgspec.Struct, frozen=True, rename=wire_name):
+    """What the stop judges by, at ``time`` (market time). Percentages: 5 means 5 %; money in USDT."""
+
+    time: datetime
+    daily_drawdown_pct: Decimal
+    open_loss_pct: Decimal
+    consecutive_errors: int
+    equity_usd: Decimal
+    exposure_pct: Decimal
+    open_positions: int
+
+
+def measured_now(memory: Memory) -> Measured | None:
+    """By the last usable snapshot; None before the first."""
+    snapshot = memory.snapshot
+    if snapshot is None:
+        return None
+    return Measured(
+        time=snapshot.time,
+        daily_drawdown_pct=daily_drawdown_pct(snapshot, memory.latched.rebase),
+        open_loss_pct=snapshot.open_loss_pct,
+        consecutive_errors=memory.latched.consecutive_errors,
+        equity_usd=snapshot.equity,
+        exposure_pct=snapshot.exposure_pct,
+        open_positions=len(snapshot.positions),
+    )
 
 
 def next_deadline(memory: Memory, rules: StopRules | None, now: datetime) -> datetime | None:

@@ -14,6 +14,7 @@ from breakwater.domain.refusals import RefusalCode
 from breakwater.domain.stop_state import RequestOutcome, StopRequest, StopRequestKind
 from breakwater.emergency_stop.service import EmergencyStopService
 from breakwater.runtime.bearer import bearer_matches
+from breakwater.runtime.policy_store import policy_brief
 from breakwater.runtime.ports import DiskError
 
 _Text = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"\S")]
@@ -81,7 +82,10 @@ def stop_router(service: EmergencyStopService, token: str) -> APIRouter:
 
 
 def status_of(service: EmergencyStopService) -> dict[str, Any]:
-    """What ``GET /v1/stop`` answers: ``{view, reset: {plain: [...], newBaseline: [...]}, outcomes: [...]}``."""
+    """What ``GET /v1/stop`` answers.
+
+    ``{view, reset: {plain: [...], newBaseline: [...]}, outcomes: [...], audit: [...], measured, policy}``.
+    """
     view = service.view()
     needs: dict[str, Any] = {}
     for name, new_baseline in (("plain", False), ("newBaseline", True)):
@@ -89,7 +93,14 @@ def status_of(service: EmergencyStopService) -> dict[str, Any]:
         probe = StopRequest(StopRequestKind.RESET, RequestId("?"), "?", "?", trip_id, new_baseline)
         needs[name] = service.missing(probe)
     outcomes: list[RequestOutcome] = list(service.outcomes[-20:])
-    return {"view": view, "reset": needs, "outcomes": outcomes}
+    return {
+        "view": view,
+        "reset": needs,
+        "outcomes": outcomes,
+        "audit": service.transitions,
+        "measured": service.measured,
+        "policy": policy_brief(service.policy),
+    }
 
 
 def _unauthorised() -> Response:

@@ -10,14 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
 
 from breakwater.domain.stop_facts import Answered, Fact, Noted, Rebased, Transition
+from breakwater.domain.stop_state import StopState
 
 FILE = "audit.jsonl"
 GENESIS = "0" * 64
+_NAMES = {"measured_pct": "measuredPct", "limit_pct": "limitPct"}
 _LOG_ONLY = frozenset({"breach_seen", "snapshot_unusable", "execution_error"})
 """Noise around a limit: logged, and part of a trip's record when it comes to one."""
 
@@ -27,6 +31,20 @@ class AuditHead(msgspec.Struct, frozen=True):
 
     number: int = 0
     digest: str = GENESIS
+
+
+class AuditedTransition(msgspec.Struct, frozen=True, rename={"previous": "from", "state": "to", **_NAMES}):
+    """One transition as the audit holds it. Percentages: 5 means 5 %; for errors the count and its limit."""
+
+    time: datetime
+    epoch: int
+    previous: StopState
+    state: StopState
+    who: str
+    reason: str
+    measured_pct: Decimal | None
+    limit_pct: Decimal | None
+    hash: str
 
 
 class AuditReport(msgspec.Struct, frozen=True):
@@ -82,6 +100,40 @@ def head_of(line: str) -> AuditHead:
     """The head after ``line``, which must be a whole line."""
     parsed = json.loads(line)
     return AuditHead(parsed["record"]["n"], parsed["hash"])
+
+
+def transition_in(line: str | bytes) -> AuditedTransition | None:
+    """The transition that a line of the audit tells of; None when it tells of something else or cannot be read."""
+    try:
+        parsed = json.loads(line)
+        record = parsed["record"]
+        if record["kind"] != "transition":
+            return None
+        values, (previous, state) = record["values"], record["what"].split(" -> ")
+        return AuditedTransition(
+            time=datetime.fromisoformat(record["time"]),
+            epoch=int(values["epoch"]),
+            previous=StopState(previous),
+            state=StopState(state),
+            who=record["who"],
+            reason=record["why"],
+            measured_pct=Decimal(values["measured"]) if "measured" in values else None,
+            limit_pct=Decimal(values["limit"]) if "limit" in values else None,
+            hash=parsed["hash"],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, InvalidOperation):
+        return None
+
+
+def last_transitions(data: bytes, count: int) -> list[AuditedTransition]:
+    """The last ``count`` readable transitions, the newest last."""
+    found: list[AuditedTransition] = []
+    for line in reversed(data.splitlines()):
+        if len(found) == count:
+            break
+        if (transition := transition_in(line)) is not None:
+            found.append(transition)
+    return found[::-1]
 
 
 def verify_audit(data: bytes, head: AuditHead | None = None) -> AuditReport:

@@ -80,4 +80,5 @@ def from_copy(view: StopView, old: Latched) -> Latched:
         baseline_used_on=view.issued_at.date() if view.day_baseline_used else old.baseline_used_on,
         rebase=old.rebase,
         outcomes=old.outcomes,
+        forgotten=old.forgotten,
     )

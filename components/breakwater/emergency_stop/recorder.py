@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import structlog
 from breakwater.domain.stop_facts import Fact
 from breakwater.domain.stop_memory import Latched
 from breakwater.emergency_stop import audit
-from breakwater.emergency_stop.audit import AuditHead, AuditReport, audit_record, chain, verify_audit
+from breakwater.emergency_stop.audit import AuditedTransition, AuditHead, AuditReport, audit_record, chain, verify_audit
 from breakwater.emergency_stop.latch import Finding, Latch, LatchContent, LatchReading
 from breakwater.runtime.ports import Disk, DiskError
 
@@ -19,6 +20,9 @@ log = structlog.get_logger(__name__)
 
 DISK_SECONDS = 1.0
 """A write that takes longer counts as failed: nothing may wait for a disk that hangs, least of all a trip."""
+
+
+TRANSITIONS_KEPT = 20
 
 
 class Recorder:
@@ -33,6 +37,8 @@ class Recorder:
         self._suspect = False
         self._late: asyncio.Task[None] | None = None
         """A write that was given up and may still come to an end."""
+        self.transitions: deque[AuditedTransition] = deque(maxlen=TRANSITIONS_KEPT)
+        """The last ones in the audit, the newest last."""
         self.audit = AuditReport(True, 0, AuditHead())
         """What the check of the audit at the start found."""
 
@@ -56,6 +62,7 @@ class Recorder:
             if whole < len(data):
                 await self._disk.truncate(audit.FILE, whole)
             self._head = self.audit.head
+        self.transitions.extend(audit.last_transitions(data, TRANSITIONS_KEPT))
         return reading, audit.last_epoch(data)
 
     async def latch(self, latched: Latched, facts: Sequence[Fact], unpublished: Sequence[Fact]) -> LatchContent:
@@ -65,6 +72,7 @@ class Recorder:
         content = LatchContent(self._revision + 1, latched, head, (*self._tail, *lines), tuple(unpublished))
         await self._in_time(self._latch.write(content))
         self._revision, self._head, self._tail = content.revision, head, content.audit_tail
+        self.transitions.extend(filter(None, map(audit.transition_in, lines)))
         return content
 
     async def finish(self, content: LatchContent) -> None:

@@ -21,8 +21,8 @@ from breakwater.domain.stop_memory import Latched, Step
 from breakwater.domain.stop_reset import Missing, missing_for_reset
 from breakwater.domain.stop_rules import StopRules, stop_rules
 from breakwater.domain.stop_state import RequestOutcome, StopRequest, StopState, StopView
-from breakwater.domain.stop_view import next_deadline, reduce_only_reason, stop_view
-from breakwater.emergency_stop.audit import is_for_record
+from breakwater.domain.stop_view import Measured, measured_now, next_deadline, reduce_only_reason, stop_view
+from breakwater.emergency_stop.audit import AuditedTransition, is_for_record
 from breakwater.emergency_stop.boot import choose, is_ahead
 from breakwater.emergency_stop.inputs import Work, work_of
 from breakwater.emergency_stop.latch import Finding, LatchContent, LatchReading
@@ -42,6 +42,7 @@ from breakwater.runtime.events import (
     StopLease,
 )
 from breakwater.runtime.lifecycle import Check, Service
+from breakwater.runtime.policy_store import PolicyInForce
 from breakwater.runtime.ports import DiskError
 
 log = structlog.get_logger(__name__)
@@ -173,6 +174,20 @@ class EmergencyStopService(Service):
     def outcomes(self) -> tuple[RequestOutcome, ...]:
         """The answers kept, the newest last."""
         return self._memory.latched.outcomes
+
+    @property
+    def transitions(self) -> tuple[AuditedTransition, ...]:
+        """The last transitions in the audit, the newest last."""
+        return tuple(self._recorder.transitions)
+
+    @property
+    def measured(self) -> Measured | None:
+        """What the last usable snapshot measured; None before the first."""
+        return measured_now(self._memory)
+
+    @property
+    def policy(self) -> PolicyInForce | None:
+        return self._context.policy.current()
 
     # ------------------------------------------------------------------------------------------------ events in
 
@@ -386,4 +401,4 @@ class EmergencyStopService(Service):
 
 def _durable(latched: Latched) -> Latched:
     """What a write is worth: not the order of the kept answers, nor outcomes that changed no count."""
-    return replace(latched, execution_seen=(0, 0), outcomes=())
+    return replace(latched, execution_seen=(0, 0), outcomes=(), forgotten=())

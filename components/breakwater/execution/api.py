@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from breakwater.domain.money import plain
 from breakwater.execution.service import ExecutionService, NotStarted
 from breakwater.runtime.bearer import bearer_matches
+from breakwater.runtime.policy_store import policy_brief
 
 
 class HaltRequest(BaseModel):
@@ -63,11 +64,13 @@ def execution_router(service: ExecutionService, token: str) -> APIRouter:
 def describe(service: ExecutionService) -> dict[str, Any]:
     """What ``GET /v1/execution`` answers; amounts as exact strings."""
     state, why = service.gate()
-    books, parts = service.books, service.parts
+    books, parts, policy = service.books, service.parts, service.policy
     return {
         "gate": state.value,
         "code": why.code.value if why else None,
         "why": why.text if why else "",
+        "mode": policy.policy.trading_mode.value if policy else None,
+        "policy": policy_brief(policy),
         "reconciled": books.reconciled,
         "differences": list(books.foreign),
         "halted_by": books.halt.who if books.halt else None,

@@ -65,6 +65,7 @@ class FactFinder:
             limits=limits,
             symbols=frozenset(in_force.policy.symbols) if in_force else frozenset(),
             policy_stale=in_force is None or in_force.stale,
+            policy_hold=in_force.hold if in_force else "",
             reconciled=books.reconciled,
             passive_breach=_passive_breach(gross, equity, limits, len(books.open_positions())),
             instrument=self._instruments.get(symbol),

@@ -29,6 +29,7 @@ from breakwater.runtime.events import (
 )
 from breakwater.runtime.instrument_book import InstrumentBook
 from breakwater.runtime.lifecycle import Check, Service
+from breakwater.runtime.policy_store import PolicyInForce
 from breakwater.runtime.ports import DiskError
 
 log = structlog.get_logger(__name__)
@@ -187,6 +188,10 @@ class ExecutionService(Service):
         if parts is None:
             return GateState.REDUCE_ONLY, Refusal(RefusalCode.NOT_RECONCILED, "execution is starting")
         return parts.gate.evaluate(), parts.gate.why
+
+    @property
+    def policy(self) -> PolicyInForce | None:
+        return self._context.policy.current()
 
     def orders_in_flight(self) -> list[TrackedOrder]:
         return self.books.working()

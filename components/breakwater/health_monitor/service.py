@@ -110,6 +110,8 @@ class HealthMonitor(Service):
         if in_force.stale:
             reason = "older than 10 minutes and not refreshed: nothing is opened; check Redis"
             return Verdict(Level.DEGRADED, (reason,), ("stale",))
+        if in_force.hold:
+            return Verdict(Level.DEGRADED, (f"on hold, nothing is opened: {in_force.hold}",), ("hold",))
         return Verdict(Level.OK)
 
     def _stop_lease(self, now: float) -> Verdict:

@@ -30,6 +30,30 @@ def resume_point(venue: PaperVenue, market: Market) -> int | None:
     return latest if latest is not None and latest >= market.start_ms else None
 
 
+async def catch_up(
+    venue: PaperVenue,
+    market: Market,
+    clocks: Clocks,
+    *,
+    after_ms: int | None,
+    on_tick: Callable[[Tick], None] | None = None,
+) -> int | None:
+    """Deliver every tick that is due already, in order, stamped with its own market time; where `drive` goes on.
+
+    About 70,000 ticks a second; a symbol has 60 in five minutes of market time, more at low speed.
+    """
+    for count, tick in enumerate(market.ticks(after_ms), start=1):
+        if clocks.market.now() < to_datetime(tick.time_ms):
+            break
+        venue.on_tick(tick, Now(tick.time_ms, to_ms(clocks.infra.utc_now())))
+        if on_tick is not None:
+            on_tick(tick)
+        after_ms = tick.time_ms
+        if count % CATCH_UP_BATCH == 0:
+            await asyncio.sleep(0)
+    return after_ms
+
+
 async def drive(
     venue: PaperVenue,
     market: Market,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from collections.abc import Callable, Mapping
 from types import TracebackType
 
 import structlog
@@ -12,7 +13,9 @@ from aiohttp import WSMsgType, web
 from breakwater.paper_venue.clock import venue_now
 from breakwater.paper_venue.core import MAX_BODY_BYTES, PaperVenue
 from breakwater.paper_venue.errors import StreamRefused
+from breakwater.paper_venue.probes import OwnRoute
 from breakwater.runtime.clocks import Clocks
+from breakwater.runtime.http import PortInUse, listen
 
 log = structlog.get_logger(__name__)
 
@@ -27,11 +30,25 @@ class PortInUseError(Exception):
 
 
 class VenueServer:
-    """A running server. `port` is the real one when 0 was asked for."""
+    """A running server. `port` is the real one when 0 was asked for.
 
-    def __init__(self, venue: PaperVenue, host: str, port: int, clocks: Clocks) -> None:
+    `own` answers paths that the exchange does not have. While `closed` says why, the exchange answers 503 to everybody.
+    """
+
+    def __init__(
+        self,
+        venue: PaperVenue,
+        host: str,
+        port: int,
+        clocks: Clocks,
+        *,
+        own: Mapping[str, OwnRoute] | None = None,
+        closed: Callable[[], str] = lambda: "",
+    ) -> None:
         self._venue = venue
         self._clocks = clocks
+        self._own = dict(own or {})
+        self._closed = closed
         self.host = host
         self.port = port
         self._sockets: set[web.WebSocketResponse] = set()
@@ -42,23 +59,22 @@ class VenueServer:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     async def start(self) -> None:
         """Bind and serve. Raises PortInUseError."""
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self.host, self.port)
         try:
-            await site.start()
-        except OSError as error:
-            await self._runner.cleanup()
-            if error.errno == errno.EADDRINUSE:
+            listener = listen(self.host, self.port)
+        except PortInUse as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE:
                 raise PortInUseError(
                     f"port {self.port} on {self.host} is in use: stop the other program "
                     f"(`lsof -i :{self.port}` names it) or choose another port for the paper venue"
                 ) from None
             raise
-        self.port = int(self._runner.addresses[0][1])
+        self.port = listener.getsockname()[1]
+        await self._runner.setup()
+        await web.SockSite(self._runner, listener).start()
 
     async def stop(self) -> None:
         """Close all connections and free the port."""
@@ -80,6 +96,11 @@ class VenueServer:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         # The raw target: a re-encoded query would no longer match its signature.
         path, _, query = request.raw_path.partition("?")
+        own = self._own.get(path)
+        if own is not None and request.method in ("GET", "HEAD"):
+            return own(request)
+        if why := self._closed():
+            return web.json_response({"code": -1001, "msg": f"{why} Please try again."}, status=503)
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._handle_stream(request)
         body = await request.read()

@@ -82,6 +82,8 @@ def _policy(signal: Signal, _: datetime, known: Knowledge) -> Verdict:
     policy = in_force.policy
     if in_force.stale:
         return _wait(RefusalCode.POLICY_STALE, "the trading policy is older than 10 minutes and could not be refreshed")
+    if in_force.hold:
+        return _no(RefusalCode.POLICY_ON_HOLD, f"the trading policy is on hold: {in_force.hold}")
     if signal.symbol not in policy.symbols:
         return _no(
             RefusalCode.SYMBOL_EXITS_ONLY,

@@ -21,7 +21,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from breakwater.runtime.clocks import InfraClock
 from breakwater.runtime.lifecycle import Check, Service
-from breakwater.runtime.metrics import CONTENT_TYPE, Metrics
+from breakwater.runtime.metrics import CONTENT_TYPE, ProcessMetrics
+from breakwater.runtime.probes import probe_answer
 
 BEAT_SECONDS = 0.5
 STUCK_SECONDS = 15.0
@@ -50,7 +51,7 @@ def require_token(
 
 def component_app(
     services: Sequence[Service],
-    metrics: Metrics,
+    metrics: ProcessMetrics,
     infra: InfraClock,
     *,
     routers: Sequence[APIRouter] = (),
@@ -110,22 +111,9 @@ def component_app(
 
 
 def _answer(name: str, checks: dict[str, Check], request: Request, exclude: list[str] | None) -> Response:
-    left_out = set(exclude or ())
-    unknown = left_out - checks.keys()
-    lines = []
-    failed = False
-    for check_name, check in checks.items():
-        if check_name in left_out:
-            lines.append(f"[+]{check_name} excluded: {'ok' if check.ok else 'failed'}")
-            continue
-        failed = failed or not check.ok
-        lines.append(f"[{'+' if check.ok else '-'}]{check_name} {'ok' if check.ok else 'failed'}: {check.detail}")
-    lines += [f"[-]{check_name}: no such check" for check_name in sorted(unknown)]
-    verdict = f"{name} check {'failed' if failed else 'passed'}"
-    # Unasked, a probe says no more than its verdict, and what failed.
     verbose = "verbose" in request.query_params
-    body = "\n".join([*(lines if verbose else [line for line in lines if failed and line.startswith("[-]")]), verdict])
-    return PlainTextResponse(body + "\n", status_code=503 if failed else 200)
+    status, text = probe_answer(name, checks, exclude=exclude or (), verbose=verbose)
+    return PlainTextResponse(text, status_code=status)
 
 
 class _Server(uvicorn.Server):
@@ -150,7 +138,7 @@ class HttpServer(Service):
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        listener = _listen(self.host, self.port)
+        listener = listen(self.host, self.port)
         self.port = listener.getsockname()[1]
         config = uvicorn.Config(
             self._app,
@@ -186,10 +174,13 @@ async def serve(app: FastAPI, host: str, port: int) -> None:
         await server.stop()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; ``::`` takes every address, IPv4 too. Raises PortInUse."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # "::" is every address, old ones too
     try:
         listener.bind((host, port))
         listener.listen(128)

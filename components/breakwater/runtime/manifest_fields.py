@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -139,3 +140,22 @@ class Text:
         if self.pattern is not None:
             found["pattern"] = self.pattern
         return found
+
+
+@dataclass(frozen=True)
+class Moment(Text):
+    """A moment to the second, UTC, in this century: ``2025-10-10T20:00:00Z``."""
+
+    maximum: int = 20
+    minimum: int = 20
+    pattern: str | None = (
+        "^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$"
+    )
+
+    def validate(self, value: Any) -> str:
+        text = super().validate(value)
+        try:
+            datetime.fromisoformat(text)
+        except ValueError:
+            raise PydanticCustomError("no_such_day", f"{text} is no day of the calendar; correct the date") from None
+        return text

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from breakwater.domain import policy as p
 from breakwater.domain.emergency_stop_spec import OnMissingData
-from breakwater.runtime.manifest_fields import Number, Text, Whole
+from breakwater.runtime.manifest_fields import Moment, Number, Text, Whole
 
 ObjectName = Annotated[str, Text(253, 1, "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", example="main")]
 RequestName = Annotated[str, Text(64, 1, "^[A-Za-z0-9][A-Za-z0-9._-]*$", example="r1")]
@@ -21,6 +21,11 @@ Reason = Annotated[str, Text(1024, 1)]
 Person = Annotated[str, Text(256)]
 SymbolName = Annotated[str, Text(20, 5, "^[A-Z0-9]{5,20}$", example="BTCUSDT")]
 TimeOfDay = Annotated[str, Text(5, 5, "^([01][0-9]|2[0-3]):[0-5][0-9]$", example='"00:00" in quotes')]
+_FILE = "[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*"
+MarketName = Annotated[
+    str, Text(512, 1, f"^(synthetic(:[0-9]{{1,9}})?|replay:{_FILE}(,{_FILE})*)$", example="synthetic:7")
+]
+StartTime = Annotated[str, Moment(example='"2025-10-10T20:00:00Z" in quotes')]
 Confidence = Annotated[Decimal, Number("0", "1")]
 MarginUSD = Annotated[Decimal, Number("5", "1000000")]
 Leverage = Annotated[int, Whole("1", "50")]
@@ -37,10 +42,23 @@ class SecretRefModel(SpecModel):
     name: ObjectName
 
 
+class ClaimRefModel(SpecModel):
+    name: ObjectName
+
+
+class PaperModel(SpecModel):
+    market: MarketName = "synthetic"
+    speed: Annotated[Decimal, Number("1", "60")] = Decimal(1)
+    start: StartTime | None = None
+    crash_after_minutes: Annotated[int, Whole("1", "1440")] | None = None
+    data_claim_ref: ClaimRefModel | None = None
+
+
 class VenueModel(SpecModel):
     exchange: p.Exchange = p.Exchange.BINANCE_FUTURES
     market_type: p.MarketType = p.MarketType.USDM_PERP
     credentials_secret_ref: SecretRefModel | None = None
+    paper: PaperModel | None = None
 
 
 class LimitsModel(SpecModel):

@@ -5,6 +5,7 @@ The API server and ``breakwater up`` therefore refuse the same manifests for the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -12,7 +13,7 @@ from typing import Generic, TypeVar
 
 from breakwater.domain import limits as lim
 from breakwater.domain.emergency_stop_spec import EmergencyStopSpec
-from breakwater.domain.policy import PolicySpec, TradingMode
+from breakwater.domain.policy import PaperMarket, PolicySpec, TradingMode
 from breakwater.domain.stop_state import StopState
 
 S = TypeVar("S", PolicySpec, EmergencyStopSpec)
@@ -28,6 +29,28 @@ class Rule(Generic[S]):
     holds: Callable[[S], bool]
     reads: tuple[str, ...]
     """Fields the rule looks at: it is not asked while one of them is wrong by itself."""
+
+
+@dataclass(frozen=True)
+class NameRule:
+    """A rule about ``metadata.name``; the schema states it at its root."""
+
+    message: str
+    pattern: str
+    longest: int
+
+    def holds(self, name: str) -> bool:
+        return len(name) <= self.longest and re.fullmatch(self.pattern, name) is not None
+
+
+@dataclass(frozen=True)
+class PolicyUpdateRule:
+    """A rule about a change of a TradingPolicy: ``holds(old, new)``."""
+
+    scope: str
+    path: str
+    message: str
+    holds: Callable[[PolicySpec, PolicySpec], bool]
 
 
 @dataclass(frozen=True)
@@ -56,6 +79,17 @@ def _leverage_fits(spec: PolicySpec) -> bool:
 def _unique(values: tuple[object, ...]) -> bool:
     return len(set(values)) == len(values)
 
+
+def _paper(holds: Callable[[PaperMarket], bool]) -> Callable[[PolicySpec], bool]:
+    return lambda spec: spec.venue.paper is None or holds(spec.venue.paper)
+
+
+POLICY_NAME_RULE = NameRule(
+    "the name of a TradingPolicy has at most 40 small letters, digits and '-', begins with a letter and does not end "
+    "with '-': its components are named after it",
+    "[a-z]([-a-z0-9]*[a-z0-9])?",
+    40,
+)
 
 POLICY_RULES: tuple[Rule[PolicySpec], ...] = (
     Rule(
@@ -120,6 +154,46 @@ POLICY_RULES: tuple[Rule[PolicySpec], ...] = (
         lambda s: _unique(s.signals.sources),
         ("spec.signals.sources",),
     ),
+    Rule(
+        "spec",
+        "spec.venue.paper",
+        "venue.paper is the simulated market of tradingMode Paper: remove it, or choose Paper",
+        lambda s: s.trading_mode is TradingMode.PAPER or s.venue.paper is None,
+        ("spec.tradingMode", "spec.venue.paper"),
+    ),
+    Rule(
+        "spec.venue.paper",
+        "spec.venue.paper.start",
+        "start belongs to a replay: remove it, or choose a market such as replay:btcusdt.csv",
+        _paper(lambda paper: paper.start is None or paper.is_replay),
+        ("spec.venue.paper.market", "spec.venue.paper.start"),
+    ),
+    Rule(
+        "spec.venue.paper",
+        "spec.venue.paper.crashAfterMinutes",
+        "crashAfterMinutes belongs to a synthetic market: remove it, recorded prices cannot be told when to crash",
+        _paper(lambda paper: paper.crash_after_minutes is None or not paper.is_replay),
+        ("spec.venue.paper.market", "spec.venue.paper.crashAfterMinutes"),
+    ),
+    Rule(
+        "spec.venue.paper",
+        "spec.venue.paper.dataClaimRef",
+        "dataClaimRef names the claim with the files of a replay: a replay needs it, a synthetic market has none",
+        _paper(lambda paper: (paper.data_claim_ref is not None) is paper.is_replay),
+        ("spec.venue.paper.market", "spec.venue.paper.dataClaimRef"),
+    ),
+)
+
+POLICY_UPDATE_RULES: tuple[PolicyUpdateRule, ...] = (
+    PolicyUpdateRule(
+        "spec",
+        "spec.venue.paper",
+        "venue.paper cannot be changed: the account and its prices belong to one market; create another desk for "
+        "another market",
+        lambda old, new: (
+            any(spec.trading_mode is not TradingMode.PAPER for spec in (old, new)) or old.venue.paper == new.venue.paper
+        ),
+    ),
 )
 
 STOP_RULES: tuple[Rule[EmergencyStopSpec], ...] = (
@@ -155,6 +229,11 @@ STOP_UPDATE_RULES: tuple[UpdateRule, ...] = (
         lambda old, new, state: old.policy_ref == new.policy_ref,
     ),
 )
+
+
+def policy_update_problems(old: PolicySpec, new: PolicySpec) -> list[tuple[str, str]]:
+    """Why ``new`` may not replace ``old``: (field path, sentence) each; empty when it may."""
+    return [(rule.path, rule.message) for rule in POLICY_UPDATE_RULES if not rule.holds(old, new)]
 
 
 def stop_update_problems(

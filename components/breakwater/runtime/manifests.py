@@ -21,7 +21,7 @@ from breakwater.runtime import strict_yaml
 from breakwater.runtime.manifest_check import Report, checked, overlaps, suggestion, without
 from breakwater.runtime.manifest_errors import ManifestError, ManifestProblem
 from breakwater.runtime.manifest_models import EmergencyStopModel, ObjectName, SpecModel, TradingPolicyModel
-from breakwater.runtime.manifest_rules import POLICY_RULES, STOP_RULES, Rule
+from breakwater.runtime.manifest_rules import POLICY_NAME_RULE, POLICY_RULES, STOP_RULES, Rule
 
 __all__ = [
     "API_VERSION",
@@ -219,6 +219,8 @@ def _manifest(report: Report) -> PolicyManifest | StopManifest | None:
         if name not in _TOP_LEVEL:
             report.add(name, "is not a field of this resource", suggestion(name, _TOP_LEVEL, kind))
     named = checked(_NameModel, data.get("metadata", {}), "metadata", report, kind)
+    if kind == POLICY_KIND and named is not None and not POLICY_NAME_RULE.holds(named.name):
+        report.add("metadata.name", "breaks a rule", POLICY_NAME_RULE.message)
     model: type[SpecModel] = TradingPolicyModel if kind == POLICY_KIND else EmergencyStopModel
     spec = _spec(model, data.get("spec", {}), report, kind)
     if spec is None or named is None or len(report.problems) > before:

@@ -18,13 +18,55 @@ ORDER_OUTCOMES = ("submitted", "filled", "refused", "failed")
 _NAN = float("nan")
 
 
-class Metrics:
-    """The metrics that every component may set; each component sets what it knows. Ratios: 0.05 means 5 %; money in USDT."""
+class ProcessMetrics:
+    """What every process tells of itself."""
+
+    content_type = CONTENT_TYPE
 
     def __init__(self, *, desk: str, component: str, version: str) -> None:
         self.registry = CollectorRegistry()
         self._before_reading: list[Callable[[], None]] = []
         self._labels = {"desk": desk, "component": component}
+        self._add_figures()
+        self.heartbeat = self._gauge(
+            "heartbeat_timestamp_seconds", "When this component last reported progress (Unix time).", 0
+        )
+        self.loop_lag = self._gauge("loop_lag_seconds", "How late the event loop last woke up.", 0)
+        info = self._gauge_by("build_info", "Version that runs; always 1.", "version")
+        info.labels(**self._labels, version=version).set(1)
+
+    def _add_figures(self) -> None:
+        """What a kind of process tells besides."""
+
+    def before_reading(self, hook: Callable[[], None]) -> None:
+        """Call ``hook`` each time the metrics are about to be read."""
+        self._before_reading.append(hook)
+
+    def render(self) -> bytes:
+        """Text exposition format."""
+        for hook in self._before_reading:
+            hook()
+        return generate_latest(self.registry)
+
+    def _gauge(self, name: str, text: str, start: float) -> Gauge:
+        gauge = self._gauge_by(name, text).labels(**self._labels)
+        gauge.set(start)
+        return gauge
+
+    def _gauge_by(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"breakwater_{name}", text, [*self._labels, *labels], registry=self.registry)
+
+    def _counter(self, name: str, text: str) -> Counter:
+        return self._counter_by(name, text).labels(**self._labels)
+
+    def _counter_by(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"breakwater_{name}", text, [*self._labels, *labels], registry=self.registry)
+
+
+class Metrics(ProcessMetrics):
+    """The metrics that every component may set; each component sets what it knows. Ratios: 0.05 means 5 %; money in USDT."""
+
+    def _add_figures(self) -> None:
         self.gate_open = self._gauge(
             "gate_open", "1 when orders that add risk may pass, 0 when the gate is REDUCE_ONLY.", 0
         )
@@ -56,12 +98,6 @@ class Metrics:
         )
         self.dead_letters = self._counter("dead_letters_total", "Events set aside after repeated failure.")
         self.stream_gaps = self._counter("stream_gaps_total", "Times events were missing from a stream.")
-        self.heartbeat = self._gauge(
-            "heartbeat_timestamp_seconds", "When this component last reported progress (Unix time).", 0
-        )
-        self.loop_lag = self._gauge("loop_lag_seconds", "How late the event loop last woke up.", 0)
-        info = self._gauge_by("build_info", "Version that runs; always 1.", "version")
-        info.labels(**self._labels, version=version).set(1)
 
     def set_stop_state(self, current: StopState | None) -> None:
         """None: unknown, all zero."""
@@ -88,27 +124,3 @@ class Metrics:
     def watch_connected(self, connected: Callable[[], bool]) -> None:
         """Ask for the bus' state whenever the metrics are read."""
         self.bus_connected.set_function(lambda: 1.0 if connected() else 0.0)
-
-    def before_reading(self, hook: Callable[[], None]) -> None:
-        """Call ``hook`` each time the metrics are about to be read."""
-        self._before_reading.append(hook)
-
-    def render(self) -> bytes:
-        """Text exposition format."""
-        for hook in self._before_reading:
-            hook()
-        return generate_latest(self.registry)
-
-    def _gauge(self, name: str, text: str, start: float) -> Gauge:
-        gauge = self._gauge_by(name, text).labels(**self._labels)
-        gauge.set(start)
-        return gauge
-
-    def _gauge_by(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(f"breakwater_{name}", text, [*self._labels, *labels], registry=self.registry)
-
-    def _counter(self, name: str, text: str) -> Counter:
-        return self._counter_by(name, text).labels(**self._labels)
-
-    def _counter_by(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"breakwater_{name}", text, [*self._labels, *labels], registry=self.registry)

@@ -56,16 +56,23 @@ class PolicyCopy(msgspec.Struct, frozen=True):
     version: int
     desk: DeskManifests
     history: tuple[HistoryEntry, ...]
+    hold: str = ""
+    """Why nothing may be opened under this policy, a sentence; empty when it is not on hold."""
 
     @property
     def content_digest(self) -> str:
         """SHA-256 of what is in force, without version and history: equal for equal policies."""
-        return hashlib.sha256(_encoder.encode(desk_to_wire(self.desk))).hexdigest()
+        return hashlib.sha256(_encoder.encode(desk_to_wire(self.desk) | _held(self.hold))).hexdigest()
 
     @property
     def rank(self) -> tuple[Any, ...]:
-        """The copy with the lowest rank wins: the higher version, on a tie the stricter policy."""
-        return (-self.version, strictness(self.desk.policy.spec, self.desk.stop.spec), self.content_digest)
+        """The copy with the lowest rank wins: the higher version, on a tie the stricter policy, one on hold first."""
+        return (
+            -self.version,
+            not self.hold,
+            strictness(self.desk.policy.spec, self.desk.stop.spec),
+            self.content_digest,
+        )
 
 
 def encode_copy(copy: PolicyCopy) -> bytes:
@@ -75,6 +82,7 @@ def encode_copy(copy: PolicyCopy) -> bytes:
         "apiVersion": API_VERSION,
         "version": copy.version,
         **desk_to_wire(copy.desk),
+        **_held(copy.hold),
         "history": msgspec.to_builtins(copy.history),
     }
     return _encoder.encode({**body, "sha256": _digest(body)})
@@ -101,9 +109,15 @@ def decode_copy(data: bytes) -> PolicyCopy:
         objects = {kind: {"apiVersion": API_VERSION, "kind": kind, **body[kind]} for kind in (POLICY_KIND, STOP_KIND)}
         desk = DeskManifests(policy_from_object(objects[POLICY_KIND]), stop_from_object(objects[STOP_KIND]))
         history = msgspec.convert(body["history"], tuple[HistoryEntry, ...])
+        hold = msgspec.convert(body.get("hold", ""), str)
     except (KeyError, TypeError, ManifestError, msgspec.ValidationError) as error:
         raise BadCopy(f"its content is not valid: {error}", version) from None
-    return PolicyCopy(version, desk, history)
+    return PolicyCopy(version, desk, history, hold)
+
+
+def _held(hold: str) -> dict[str, Any]:
+    # Left out when empty, so that a copy without a hold is written as it was before there were holds.
+    return {"hold": hold} if hold else {}
 
 
 def _digest(body: dict[str, Any]) -> str:

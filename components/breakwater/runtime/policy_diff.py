@@ -56,6 +56,11 @@ def diff_policies(before: DeskManifests | None, after: DeskManifests) -> list[Ch
     ]
 
 
+def diff_holds(before: str, after: str) -> list[Change]:
+    """The change from one hold to another; empty when there is none."""
+    return [Change("hold", before or None, after or None)] if before != after else []
+
+
 def diff_limits(before: DeskManifests, after: DeskManifests) -> list[Change]:
     """Every limit whose value in force differs, for example ``effective.maxLeverage: 30 -> 10``."""
     pairs = zip(_limits(before).items(), _limits(after).items(), strict=True)

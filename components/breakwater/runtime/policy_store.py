@@ -23,7 +23,7 @@ from breakwater.runtime.bus import BusUnavailable
 from breakwater.runtime.clocks import InfraClock
 from breakwater.runtime.manifests import DeskManifests
 from breakwater.runtime.policy_copy import MOST_HISTORY, BadCopy, HistoryEntry, PolicyCopy, decode_copy, encode_copy
-from breakwater.runtime.policy_diff import Change, diff_policies
+from breakwater.runtime.policy_diff import Change, diff_holds, diff_policies
 from breakwater.runtime.ports import Disk, DiskError, KeyValueStore, StoreUnavailable
 
 log = structlog.get_logger(__name__)
@@ -52,6 +52,13 @@ class PolicyInForce(msgspec.Struct, frozen=True):
     """Who brought this version into force."""
     problems: tuple[str, ...] = ()
     """What is wrong with single copies, in sentences; empty when all agree."""
+    hold: str = ""
+    """Non-empty: open nothing (gate REDUCE_ONLY, POLICY_ON_HOLD); why, a sentence. Exits and the stop keep their rules."""
+
+
+def policy_brief(policy: PolicyInForce | None) -> dict[str, object] | None:
+    """What a component tells about the policy it obeys: ``{version, stale, hold}``; None while it knows none."""
+    return {"version": policy.version, "stale": policy.stale, "hold": policy.hold} if policy else None
 
 
 class PolicyReader(Protocol):
@@ -63,6 +70,8 @@ class PolicyReader(Protocol):
 
 
 PolicyChanged = Callable[[PolicyInForce, tuple[Change, ...]], Awaitable[None]]
+Mirror = Callable[[], bytes | None]
+"""Reads one more copy that somebody else keeps; None when there is none. Raises OSError when it cannot be read."""
 
 
 class PolicyStore:
@@ -70,7 +79,9 @@ class PolicyStore:
 
     Only one process may be the ``writer`` (the operator, or the desk itself on a laptop): it alone writes the shared
     store. Every process keeps a backup file when it is given a disk. ``on_change`` is awaited once for each version
-    that comes into force here, with what changed; nothing is published otherwise.
+    that comes into force here, with what changed; nothing is published otherwise. ``mirror`` is one more copy to look
+    at; like the backup it gives limits and never makes anything fresh. ``claim`` is awaited with every new version
+    before anything is written; when it raises nothing changes.
     """
 
     def __init__(
@@ -82,11 +93,14 @@ class PolicyStore:
         desk: str,
         writer: bool = False,
         on_change: PolicyChanged | None = None,
+        mirror: Mirror | None = None,
+        claim: Callable[[int], Awaitable[None]] | None = None,
         file: str = BACKUP_FILE,
     ) -> None:
         self.key = f"breakwater:{desk}:policy"
         self._kv, self._disk, self._clock, self._file = kv, disk, clock, file
         self._writer, self._on_change = writer, on_change
+        self._mirror, self._claim = mirror, claim
         self._copy: PolicyCopy | None = None
         self._confirmed: float | None = None
         self._fetched_at: datetime | None = None
@@ -124,6 +138,7 @@ class PolicyStore:
             digest=self._copy.content_digest,
             who=self._copy.history[-1].who if self._copy.history else "",
             problems=self._problems,
+            hold=self._copy.hold,
         )
         self._known = (self._copy, in_force)
         return in_force
@@ -142,11 +157,12 @@ class PolicyStore:
             await self._refresh()
             return await self._announce()
 
-    async def apply(self, desk: DeskManifests, *, who: str) -> PolicyInForce:
-        """Bring ``desk`` into force for ``who``; when nothing differs the version stays.
+    async def apply(self, desk: DeskManifests, *, who: str, hold: str = "", floor: int = 0) -> PolicyInForce:
+        """Bring ``desk`` into force for ``who``, on ``hold`` when that is not empty; when nothing differs the version stays.
 
-        Raises StoreUnavailable when the store cannot be read (the highest version is then unknown) and DiskError when
-        the backup cannot be written; nothing has changed then.
+        A new version is one above all copies and ``floor``, the highest version that was ever given out elsewhere.
+        Raises StoreUnavailable when the store cannot be read (the highest version is then unknown), DiskError when
+        the backup cannot be written, and what ``claim`` raises; nothing has changed then.
         """
         if not self._writer:
             raise ValueError("this process may only read the policy: apply it where the desk is run from")
@@ -156,15 +172,19 @@ class PolicyStore:
         async with self._lock:
             if not await self._refresh():
                 raise StoreUnavailable("the policy store does not answer: nothing was changed; try again when it does")
-            if self._copy is None or diff_policies(self._copy.desk, desk):
-                await self._write(desk, who)
+            known = self._copy
+            if known is None or known.version < floor or known.hold != hold or diff_policies(known.desk, desk):
+                await self._write(desk, who, hold, floor)
             in_force = await self._announce()
             assert in_force is not None
             return in_force
 
     async def restore(self, snapshot: bytes, *, who: str) -> PolicyInForce:
         """Bring a `snapshot` back into force, as a new version. Raises BadCopy, and as `apply` does."""
-        return await self.apply(decode_copy(snapshot).desk, who=who)
+        copy = decode_copy(snapshot)
+        # Older than what is known: it does not lift a hold.
+        hold = (self._copy.hold if self._copy else "") or copy.hold
+        return await self.apply(copy.desk, who=who, hold=hold)
 
     async def keep_fresh(self) -> NoReturn:
         """Refresh each minute until cancelled, so that a copy never comes near ten minutes while the store answers."""
@@ -176,7 +196,6 @@ class PolicyStore:
         """Take the winning copy and repair the others; True when the store answered."""
         problems: list[str] = []
         self._claimed = 0
-        copies = [self._copy] if self._copy else []
         stored: PolicyCopy | None = None
         answered, damaged = True, False
         try:
@@ -187,9 +206,11 @@ class PolicyStore:
         else:
             stored = self._read(raw, f"the copy in the store ({self.key})", problems)
             damaged = raw is not None and stored is None
-        backup = self._read_backup(problems)
-        best = min([*copies, *(c for c in (stored, backup) if c)], key=lambda copy: copy.rank, default=None)
-        rivals = {c.content_digest for c in (stored, backup, self._copy) if c and best and c.version == best.version}
+        found = [
+            copy for copy in (stored, self._read_backup(problems), self._read_mirror(problems), self._copy) if copy
+        ]
+        best = min(found, key=lambda copy: copy.rank, default=None)
+        rivals = {copy.content_digest for copy in found if best and copy.version == best.version}
         if len(rivals) > 1:
             problems.append(f"two different policies claim version {best.version if best else 0}: the stricter holds")
         self._copy, self._problems = best, tuple(problems)
@@ -223,27 +244,47 @@ class PolicyStore:
             problems.append(f"the backup {self._file} cannot be read: {error}")
         return self._read(self._backup, f"the backup {self._file}", problems)
 
+    def _read_mirror(self, problems: list[str]) -> PolicyCopy | None:
+        if self._mirror is None:
+            return None
+        try:
+            raw = self._mirror()
+        except OSError as error:
+            problems.append(f"the mirror of the policy cannot be read: {error.strerror or error}")
+            return None
+        return self._read(raw, "the mirror of the policy", problems)
+
     async def _repair(self, best: PolicyCopy, *, renew: bool) -> bool:
         """Put ``best`` into the store: as it is into an empty or older one, as a new version over a rival or damage."""
         try:
             if renew:
-                await self._write(best.desk, "policy store (repair)")
+                await self._write(best.desk, "policy store (repair)", best.hold, 0)
                 return True
             return await self._kv.set_if_higher(self.key, best.version, encode_copy(best))
-        except (StoreUnavailable, DiskError) as error:
+        except Exception as error:  # noqa: BLE001  a claim is the caller's code, and looking never raises
             self._problems = (*self._problems, f"the policy store could not be repaired: {error}")
             return False
 
-    async def _write(self, desk: DeskManifests, who: str) -> None:
+    async def _write(self, desk: DeskManifests, who: str, hold: str, floor: int) -> None:
         """Make ``desk`` the next version. The file is written first: a version once given out is never given again."""
-        known = self._copy
+        known, backup = self._copy, self._backup
         changes = tuple(diff_policies(known.desk if known else None, desk))
-        highest = known.version if known else 0
+        changes += tuple(diff_holds(known.hold if known else "", hold))
+        highest = max(known.version if known else 0, floor)
         if self._claimed <= highest + _BELIEVABLE_STEP:
             highest = max(highest, self._claimed)
         for version in range(highest + 1, highest + 1 + _TRIES):
+            try:
+                if self._claim is not None:
+                    await self._claim(version)
+            except BaseException:
+                # What an earlier round wrote came into force nowhere else.
+                self._copy = known
+                if self._disk is not None and backup is not None and backup != self._backup:
+                    await self._disk.replace(self._file, backup)
+                raise
             entry = HistoryEntry(version, self._clock.utc_now(), who, changes)
-            copy = PolicyCopy(version, desk, ((known.history if known else ()) + (entry,))[-MOST_HISTORY:])
+            copy = PolicyCopy(version, desk, ((known.history if known else ()) + (entry,))[-MOST_HISTORY:], hold)
             data = encode_copy(copy)
             if self._disk is not None:
                 await self._disk.replace(self._file, data)
@@ -289,7 +330,9 @@ class PolicyStore:
         copy = self._copy
         if self._on_change is not None:
             try:
-                await self._on_change(in_force, tuple(diff_policies(before.desk if before else None, in_force.desk)))
+                changes = diff_policies(before.desk if before else None, in_force.desk)
+                changes += diff_holds(before.hold if before else "", in_force.hold)
+                await self._on_change(in_force, tuple(changes))
             except BusUnavailable as error:
                 log.warning("a policy is in force and not announced yet", version=in_force.version, error=str(error))
                 return in_force

@@ -69,6 +69,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The paper venue's market: ``synthetic[:SEED]`` or ``replay:FILE[,FILE]``."""
     symbols: tuple[str, ...]
     """Symbols the paper venue lists besides the usual ones."""
+    market_start: datetime | None
+    """Market time at which the paper venue's replay starts trading."""
+    crash_after_minutes: int | None
+    """Market minutes from the start of the paper venue's synthetic market to its crash."""
+    clock: str
+    """``wall``: anchors and speed from here; ``venue``: asked of the paper venue."""
+    policy_mirror: Path | None
+    """One more copy of the policy to read, where somebody else keeps one."""
+    namespace: str
+    stop_name: str
+    """Name of the EmergencyStop resource, for the page; empty where there is none."""
     log_format: str
     log_level: str
     limits: dict[str, Decimal]
@@ -102,6 +113,12 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
         "wall_anchor": reader.get("BREAKWATER_WALL_ANCHOR", _moment, None),
         "market": reader.get("BREAKWATER_MARKET", _text, "synthetic"),
         "symbols": reader.get("BREAKWATER_SYMBOLS", _symbols, ()),
+        "market_start": reader.get("BREAKWATER_MARKET_START", _moment, None),
+        "crash_after_minutes": reader.get("BREAKWATER_CRASH_AFTER_MINUTES", _minutes, None),
+        "clock": reader.get("BREAKWATER_CLOCK", _choice("wall", "venue"), "wall"),
+        "policy_mirror": reader.get("BREAKWATER_POLICY_MIRROR", _path, None),
+        "namespace": reader.get("BREAKWATER_NAMESPACE", _text, ""),
+        "stop_name": reader.get("BREAKWATER_STOP", _text, ""),
         "log_format": reader.get("BREAKWATER_LOG_FORMAT", _choice("auto", "json", "pretty"), "auto"),
         "log_level": reader.get("BREAKWATER_LOG_LEVEL", _choice("debug", "info", "warning", "error"), "info"),
         "limits": {},
@@ -114,6 +131,15 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
     reader.both_or_neither("BREAKWATER_MARKET_ANCHOR", "BREAKWATER_WALL_ANCHOR")
     if mode is TradingMode.LIVE and values["speed"] != 1.0:
         reader.problems.append("BREAKWATER_SPEED must be 1 when QT_PAPER_TRADING and STAGING_MODE are false (live)")
+    if values["clock"] == "venue" and (values["market_anchor"] or values["speed"] != 1.0):
+        reader.problems.append(
+            "BREAKWATER_CLOCK=venue takes speed and anchors from the paper venue: leave out BREAKWATER_SPEED, "
+            "BREAKWATER_MARKET_ANCHOR and BREAKWATER_WALL_ANCHOR"
+        )
+    if values["clock"] == "venue" and values["venue_url"] is None:
+        reader.problems.append("BREAKWATER_CLOCK=venue needs BREAKWATER_VENUE_URL, the paper venue's address")
+    if values["clock"] == "venue" and mode is not TradingMode.PAPER:
+        reader.problems.append("BREAKWATER_CLOCK=venue belongs to Paper: other modes live by the wall clock")
     if reader.problems:
         raise SettingsError(reader.problems)
     return Settings(**values)
@@ -241,6 +267,12 @@ def _speed(text: str) -> float:
     if not 0 < number <= 60:
         raise ValueError("give a number above 0 and at most 60")
     return float(number)
+
+
+def _minutes(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1440:
+        raise ValueError("give whole minutes from 1 to 1440")
+    return int(text)
 
 
 def _moment(text: str) -> datetime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,23 @@ def schemas(crds: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {kind: crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for kind, crd in crds.items()}
 
 
+formats = jsonschema.FormatChecker(formats=())
+
+
+@formats.checks("date-time", raises=ValueError)
+def is_date_time(value: object) -> bool:
+    return not isinstance(value, str) or datetime.fromisoformat(value).tzinfo is not None
+
+
 class ApiServer:
     """The API server's verdict on a resource: strict fields, defaults, the schema, then its CEL rules."""
 
     def __init__(self, schemas: dict[str, dict[str, Any]]) -> None:
         self._schemas = schemas
-        self._strict = {kind: jsonschema.Draft202012Validator(_strict(schema)) for kind, schema in schemas.items()}
+        self._strict = {
+            kind: jsonschema.Draft202012Validator(_strict(schema), format_checker=formats)
+            for kind, schema in schemas.items()
+        }
         self._environment = celpy.Environment()
         self._programs: dict[str, Any] = {}
 

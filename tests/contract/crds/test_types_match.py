@@ -16,7 +16,13 @@ from breakwater.domain.limits import Binding
 from breakwater.domain.policy import PolicySpec
 from breakwater.domain.stop_state import StopRequestKind, StopState, Trigger
 from breakwater.runtime.manifest_models import EmergencyStopModel, TradingPolicyModel
-from breakwater.runtime.manifest_rules import POLICY_RULES, STOP_RULES, STOP_UPDATE_RULES
+from breakwater.runtime.manifest_rules import (
+    POLICY_NAME_RULE,
+    POLICY_RULES,
+    POLICY_UPDATE_RULES,
+    STOP_RULES,
+    STOP_UPDATE_RULES,
+)
 
 MODELS: dict[str, type[BaseModel]] = {"TradingPolicy": TradingPolicyModel, "EmergencyStop": EmergencyStopModel}
 DOMAIN: dict[str, type[msgspec.Struct]] = {"TradingPolicy": PolicySpec, "EmergencyStop": EmergencyStopSpec}
@@ -107,14 +113,17 @@ def test_domain_type_has_the_fields_and_defaults_of_the_schema(schemas: Schemas,
 
 def spec_rules(schema: dict[str, Any], path: str) -> Iterator[tuple[str, str, str]]:
     for rule in schema.get("x-kubernetes-validations", []):
-        yield path, path + rule.get("fieldPath", "") if path else rule["fieldPath"][1:], rule["message"]
+        yield path, (path + rule.get("fieldPath", "")).removeprefix("."), rule["message"]
     for name, inner in schema.get("properties", {}).items():
         if not (path == "" and name == "status"):
             yield from spec_rules(inner, f"{path}.{name}" if path else name)
 
 
 def test_every_rule_of_the_schema_has_its_python_twin_with_the_same_message(schemas: Schemas) -> None:
-    assert set(spec_rules(schemas["TradingPolicy"], "")) == {(r.scope, r.path, r.message) for r in POLICY_RULES}
+    policy = {(r.scope, r.path, r.message) for r in POLICY_RULES}
+    policy |= {(r.scope, r.path, r.message) for r in POLICY_UPDATE_RULES}
+    # The API server takes no field path to metadata.name.
+    assert set(spec_rules(schemas["TradingPolicy"], "")) == policy | {("", "", POLICY_NAME_RULE.message)}
     stop = {(r.scope, r.path, r.message) for r in STOP_RULES}
     stop |= {(r.scope, r.path, r.message) for r in STOP_UPDATE_RULES}
     assert set(spec_rules(schemas["EmergencyStop"], "")) == stop

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from breakwater.domain.policy import PolicySpec
+from breakwater.runtime.manifest_rules import policy_update_problems
 from breakwater.runtime.manifests import ManifestError, load_policy, load_stop
 from breakwater.runtime.policy_diff import to_wire
 
@@ -119,6 +120,7 @@ def test_generated_manifest_gets_the_same_verdict_from_both(
 
 POLICY: dict[str, Any] = {"symbols": ["BTCUSDT"]}
 STOP: dict[str, Any] = {"policyRef": {"name": "main"}}
+REPLAY: dict[str, Any] = {"market": "replay:a/btc.csv,eth.csv", "dataClaimRef": {"name": "data"}}
 RULE_CASES = [
     ("TradingPolicy", {"tradingMode": "Live"}, "tradingMode Live needs"),
     ("TradingPolicy", {"tradingMode": "Live", "venue": {"credentialsSecretRef": {"name": "binance"}}}, ""),
@@ -135,6 +137,14 @@ RULE_CASES = [
     ("TradingPolicy", {"signals": {"lowConfidence": 0.9}}, "confidence bounds must rise"),
     ("TradingPolicy", {"signals": {"minConfidence": 0.6, "highConfidence": 0.6}}, ""),
     ("TradingPolicy", {"signals": {"sources": ["Models", "Models"]}}, "sources must be unique"),
+    ("TradingPolicy", {"venue": {"paper": {}}}, ""),
+    ("TradingPolicy", {"venue": {"paper": {"market": "synthetic:7", "speed": 60, "crashAfterMinutes": 30}}}, ""),
+    ("TradingPolicy", {"venue": {"paper": {**REPLAY, "start": "2025-10-10T20:00:00Z"}}}, ""),
+    ("TradingPolicy", {"venue": {"paper": {"start": "2025-10-10T20:00:00Z"}}}, "start belongs to a replay"),
+    ("TradingPolicy", {"venue": {"paper": {**REPLAY, "crashAfterMinutes": 5}}}, "crashAfterMinutes belongs to"),
+    ("TradingPolicy", {"venue": {"paper": {"market": "replay:btc.csv"}}}, "a replay needs it"),
+    ("TradingPolicy", {"venue": {"paper": {"dataClaimRef": {"name": "x"}}}}, "a synthetic market has none"),
+    ("TradingPolicy", {"tradingMode": "Staging", "venue": {"paper": {}}}, "venue.paper is the simulated market"),
     ("EmergencyStop", {"staleAfterSeconds": 60}, "missingDataTripSeconds must be above"),
     ("EmergencyStop", {"staleAfterSeconds": 59}, ""),
     ("EmergencyStop", {"onTrip": {"cancelOrders": False}}, "onTrip.closePositions needs cancelOrders"),
@@ -155,6 +165,82 @@ def test_rule_between_fields_is_enforced_by_both_with_the_same_words(
     assert expected in message
     assert len(ours) == 1
     assert ours[0].endswith(message)
+
+
+PAPER_CASES = [
+    ("market", "synthetic:1234567890"),
+    ("market", "synthetic:-1"),
+    ("market", "replay:"),
+    ("market", "replay:/etc/passwd"),
+    ("market", "replay:../secret.csv"),
+    ("market", "replay:a.csv,,b.csv"),
+    ("market", "replay:a/../../b.csv"),
+    ("speed", 0.5),
+    ("speed", 61),
+    ("start", "2025-02-31T00:00:00Z"),
+    ("start", "2025-10-10T20:00:00+02:00"),
+    ("start", "2025-10-10"),
+    ("crashAfterMinutes", 0),
+    ("crashAfterMinutes", 1441),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), PAPER_CASES)
+def test_paper_market_out_of_bounds_is_refused_by_both_at_its_field(
+    api_server: Server, field: str, value: object
+) -> None:
+    paper = {**(REPLAY if field == "start" else {}), field: value}
+    manifest = resource("TradingPolicy", {**POLICY, "venue": {"paper": paper}})
+    assert api_server.problems(manifest)
+    (problem,) = loaded(manifest)[1]
+    assert f"spec.venue.paper.{field} " in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("a", True), ("main", True), ("desk-a1", True), ("a" * 40, True), ("a" * 41, False), ("1a", False),
+        ("a-", False), ("a.b", False), ("-a", False),
+    ],
+)  # fmt: skip
+def test_policy_name_that_no_component_could_carry_is_refused_by_both(
+    api_server: Server, name: str, allowed: bool
+) -> None:
+    manifest = {**resource("TradingPolicy", POLICY), "metadata": {"name": name}}
+    ours = loaded(manifest)[1]
+    if allowed:
+        assert (api_server.problems(manifest), ours) == ([], [])
+        return
+    (message,) = api_server.problems(manifest)
+    assert ours
+    # A name that Kubernetes itself refuses is reported as that.
+    assert ours[0].endswith(message) or "does not match" in ours[0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "mode", "allowed"),
+    [
+        (None, None, "Paper", True),
+        ({"speed": 5}, {"speed": 5}, "Paper", True),
+        (None, {"speed": 5}, "Paper", False),
+        ({"speed": 5}, None, "Paper", False),
+        ({"speed": 5}, {"speed": 6}, "Paper", False),
+        ({"market": "synthetic:1"}, {"market": "synthetic:2"}, "Paper", False),
+        ({"speed": 5}, None, "Staging", True),
+    ],
+)
+def test_change_of_the_paper_market_of_a_desk_is_refused_by_both(
+    api_server: Server, old: object, new: object, mode: str, allowed: bool
+) -> None:
+    def manifest(paper: object, mode: str) -> dict[str, Any]:
+        venue = {"paper": paper} if paper is not None else {}
+        return resource("TradingPolicy", {**POLICY, "tradingMode": mode, "venue": venue})
+
+    before, after = manifest(old, "Paper"), manifest(new, mode)
+    theirs = api_server.problems(after, before)
+    ours = policy_update_problems(loaded(before)[0], loaded(after)[0])
+    assert [sentence for _, sentence in ours] == theirs
+    assert bool(theirs) is not allowed
 
 
 @pytest.mark.parametrize("name", ["normal", "defensive", "aggressive"])

@@ -48,6 +48,7 @@ class Policy(msgspec.Struct):
     stop: EmergencyStopSpec
     version: int = 1
     stale: bool = False
+    hold: str = ""
 
     @property
     def limits(self) -> EffectiveLimits:

@@ -172,6 +172,8 @@ async def test_entry_stop_out_and_halt_over_real_http(tmp_path: Path, policy: An
             assert shown["halted_by"] == "alice"
             assert shown["code"] == "HALTED_BY_PERSON"
             assert shown["positions"] == {}
+            assert shown["mode"] == "Paper"
+            assert shown["policy"] == {"version": 1, "stale": False, "hold": ""}
 
 
 def fills(twin: Twin) -> list[OrderFilled]:

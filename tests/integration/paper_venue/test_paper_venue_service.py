@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import itertools
 import os
 import signal
 import subprocess
@@ -118,6 +119,39 @@ async def test_stop_fires_on_the_ticks_that_passed_while_the_venue_was_down(tmp_
         runner.cancel()
         await asyncio.gather(runner, return_exceptions=True)
         await later.stop()
+
+
+async def test_while_it_catches_up_the_venue_is_alive_and_lets_nobody_in(tmp_path: Path) -> None:
+    state = tmp_path / "venue.json"
+    service = _service(state)
+    await service.start()
+    await service.stop()
+
+    later = _service(state, anchor=datetime(2025, 10, 3, tzinfo=UTC))
+    starting = asyncio.create_task(later.start())
+    async with aiohttp.ClientSession() as session:
+
+        async def get(path: str) -> tuple[int, str]:
+            async with session.get(f"{later.url}{path}") as reply:
+                return reply.status, await reply.text()
+
+        async with asyncio.timeout(20):
+            while not later.server.port:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        ready, time_of_day, alive = [await get(path) for path in ("/readyz", "/fapi/v1/time", "/livez")]
+        assert not starting.done(), "two days of ticks are not done in a moment"
+        assert ready[0] == 503
+        assert "catching up" in ready[1]
+        assert (time_of_day[0], alive[0]) == (503, 200)
+        assert "-1001" in time_of_day[1]
+        await starting
+        assert [(await get(path))[0] for path in ("/readyz", "/fapi/v1/time", "/healthz")] == [200] * 3
+        assert (await get("/readyz?verbose"))[1].startswith("[+]paper_venue.market ok")
+        candles = await _call(later.url, "GET", "/fapi/v1/klines", symbol="BTCUSDT", interval="5m", limit=500)
+        opened = [row[0] for row in candles]
+        assert {after - before for before, after in itertools.pairwise(opened)} == {300_000}, "no gap in history"
+        assert opened[-1] >= datetime(2025, 10, 2, 23, 50, tzinfo=UTC).timestamp() * 1000
+    await later.stop()
 
 
 def _now(time_ms: int) -> Now:

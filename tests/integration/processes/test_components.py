@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -27,12 +28,23 @@ def closed(desk: Any, code: str | None = None) -> bool:
     return gate["gate"] == "REDUCE_ONLY" and code in (None, gate["code"])
 
 
+def test_desk_whose_venue_policy_and_redis_come_last_waits_for_each_and_becomes_whole(desk: Any) -> None:
+    for name, waited in desk.waited.items():
+        assert f"{name}.clock failed: waiting for" in waited, waited
+        assert "/v1/clock" in waited
+    assert "no trading policy is known yet" in desk.waited["ai_engine"]
+    assert "settled" in desk.waited["emergency_stop"]
+    desk.until(lambda: not desk.unready(), 60, what="everything ready")
+    desk.until(lambda: desk.whole() and desk.venue.positions(), 60, what="a whole desk that trades")
+    # Nobody was restarted on the way (`until` looks after that), and nobody is unready for a moment now.
+    assert [desk.unready() for _ in range(20)] == [{}] * 20
+    assert desk.venue.wrongs() == []
+
+
 def test_fresh_desk_of_processes_trades_and_answers_its_probes(desk: Any) -> None:
     desk.until(lambda: desk.status()["snapshot"]["positions"], 60, what="a first position")
     desk.until(desk.whole, 30)
     for name in desk.components:
-        if name == "paper_venue":
-            continue  # it is the exchange: it has the exchange's interface
         for path in ("/livez", "/readyz", "/healthz"):
             answer = desk.request(name, "GET", path)
             assert answer.status_code == 200, f"{name} {path}: {answer.text}"
@@ -44,12 +56,17 @@ def test_fresh_desk_of_processes_trades_and_answers_its_probes(desk: Any) -> Non
 @pytest.mark.parametrize("name", RESTARTED)
 def test_killed_component_started_again_leaves_the_desk_whole(desk: Any, name: str) -> None:
     desk.until(desk.whole, 30)
+    clock = desk.request("paper_venue", "GET", "/v1/clock").json()
     desk.kill(name)
     desk.start(name)
-    desk.until(lambda: name == "paper_venue" or desk.request(name, "GET", "/readyz").status_code == 200, 30)
+    desk.until(lambda: desk.request(name, "GET", "/readyz").status_code == 200, 30)
     desk.until(
         desk.worked_anew(compared=name in ("paper_venue", "execution")), 30, what=f"works anew after {name} was killed"
     )
+    assert desk.request("paper_venue", "GET", "/v1/clock").json() == clock, "everybody lives by these anchors"
+    price = desk.request("paper_venue", "GET", "/fapi/v1/ticker/price", params={"symbol": "BTCUSDT"}).json()
+    # A tick each 15 s of the market: the price is of now, not of when the venue died.
+    assert abs(price["time"] / 1000 - desk.market_at(datetime.now(UTC)).timestamp()) < 90
     assert desk.venue.wrongs() == []
 
 
@@ -105,6 +122,8 @@ def rearm(desk: Any) -> None:
     assert ask(desk, kind="trip").status_code == 200
     trip_id = desk.until(lambda: desk.status()["stop"]["trip_id"], 10)
     desk.until(lambda: desk.status()["stop"]["state"] == "COOLING_DOWN", 15)
+    line = desk.status()["stop"]["kubectl_command"]
+    assert line.startswith("kubectl patch estop guard -n desk-a --type merge -p"), line
     early = ask(desk, kind="reset", tripID=trip_id)
     assert (early.status_code, early.json()["code"]) == (409, "RESET_COOLING_DOWN")
     desk.until(lambda: ask(desk, kind="reset", tripID=trip_id).status_code == 200, 15, what="reset accepted")
@@ -128,6 +147,10 @@ def test_everything_killed_at_once_and_started_again_goes_on(desk: Any) -> None:
     assert desk.venue.wrongs() == []
 
 
-def test_everything_ends_cleanly_when_asked(desk: Any) -> None:
-    codes = {name: desk.interrupt(name, 15) for name in reversed(desk.components)}
+def test_everything_ends_within_five_seconds_of_sigterm_and_loses_nothing(desk: Any) -> None:
+    desk.until(desk.whole, 30)
+    before = desk.venue.account().wallet, desk.venue.positions()
+    assert desk.terminate("paper_venue") == 0
+    assert (desk.venue.account().wallet, desk.venue.positions()) == before
+    codes = {name: desk.terminate(name) for name in reversed(desk.components) if name != "paper_venue"}
     assert set(codes.values()) == {0}, codes

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from breakwater.ai_engine.service import AiEngine
@@ -41,9 +42,11 @@ BTC, ETH = Symbol("BTCUSDT"), Symbol("ETHUSDT")
 
 class FixedPolicy:
     def __init__(self) -> None:
-        self.spec = PolicySpec(symbols=(BTC, ETH))
+        self.spec: PolicySpec | None = PolicySpec(symbols=(BTC, ETH))
 
-    def current(self) -> PolicyInForce:
+    def current(self) -> PolicyInForce | None:
+        if self.spec is None:
+            return None
         stop = EmergencyStopSpec(policy_ref=PolicyRef("main"))
         return PolicyInForce(1, self.spec, stop, effective_limits(self.spec, stop), START, False, cast(Any, None), "")
 
@@ -115,14 +118,20 @@ class Stage:
 
     async def candles(self, closes: Sequence[float], *, backfilled: bool, symbol: Symbol = BTC) -> None:
         """5-minute candles ending now, ranging 0.2 % around their closes."""
+        for index in range(len(closes)):
+            [candle] = self.made(closes[index : index + 1], self.now, left=len(closes) - index - 1)
+            await self.say("market_data", msgspec.structs.replace(candle, symbol=symbol, backfilled=backfilled))
+
+    @staticmethod
+    def made(closes: Sequence[float], until: datetime, *, left: int = 0) -> list[CandleClosed]:
+        """BTC candles, the last of which closes ``left`` candles before ``until``; marked as history."""
         step = timedelta(minutes=5)
+        found = []
         for index, close in enumerate(closes):
-            open_time = self.now - step * (len(closes) - index)
-            price = D(str(close))
-            candle = CandleClosed(
-                symbol, open_time, step, price, price * D("1.001"), price * D("0.999"), price, D(10), backfilled
-            )
-            await self.say("market_data", candle)
+            price, opened = D(str(close)), until - step * (len(closes) - index + left)
+            high, low = price * D("1.001"), price * D("0.999")
+            found.append(CandleClosed(BTC, opened, step, price, high, low, price, D(10), True))
+        return found
 
     @property
     def signals(self) -> list[Signal]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -279,6 +280,49 @@ def test_history_handed_in_is_heard_before_any_market_event(on_stage: OnStage) -
 
         await stage.start(MomentumSource(), history=history)
         assert heard == [BTC, ETH]
+
+    on_stage(play)
+
+
+def test_policy_that_comes_after_the_start_gets_its_symbols_history(on_stage: OnStage) -> None:
+    async def play(stage: Stage) -> None:
+        asked: list[Symbol] = []
+
+        async def history(symbol: Symbol) -> list[Any]:
+            asked.append(symbol)
+            return []
+
+        known, stage.policy.spec = stage.policy.spec, None
+        await stage.start(MomentumSource(), history=history)
+        assert asked == []
+        stage.policy.spec = PolicySpec((BTC,))
+        await stage.mark("100")
+        assert asked == [BTC]
+        stage.policy.spec = known
+        await stage.mark("100")
+        await stage.mark("100")
+        assert asked == [BTC, ETH]
+
+    on_stage(play)
+
+
+def test_candle_that_closes_while_history_loads_comes_after_it(on_stage: OnStage) -> None:
+    async def play(stage: Stage) -> None:
+        loaded = asyncio.Event()
+        past = stage.made(RISING, stage.now)
+        await stage.wait(300)
+
+        async def history(symbol: Symbol) -> list[Any]:
+            await loaded.wait()
+            return past if symbol == BTC else []
+
+        await stage.start(MomentumSource(), history=history)
+        await stage.candles([RISING[-1] + 1], backfilled=False)
+        assert stage.signals == []
+        loaded.set()
+        await stage.settle()
+        [signal] = stage.signals  # of the closed candle, on all that came before it
+        assert signal.direction is Direction.LONG
 
     on_stage(play)
 

@@ -75,7 +75,7 @@ def test_gate_when_execution_has_not_compared_the_account_is_not_shown_open(make
 
 
 @pytest.mark.parametrize(
-    ("in_force", "code"), [(None, "POLICY_MISSING"), ("stale", "POLICY_STALE")], ids=["missing", "stale"]
+    ("in_force", "code"), [(None, "POLICY_MISSING"), ("stale", "POLICY_STALE"), ("hold", "POLICY_ON_HOLD")]
 )
 def test_gate_without_a_fresh_policy_is_closed(make: Any, in_force: str | None, code: str) -> None:
     import msgspec
@@ -83,8 +83,11 @@ def test_gate_without_a_fresh_policy_is_closed(make: Any, in_force: str | None, 
     state = DeskState()
     state.apply(make.event("emergency_stop", e.StopLease(make.view())), 100.0)
     state.apply(make.event("execution", make.heartbeat("execution")), 100.0)
-    policy = msgspec.structs.replace(make.policy, stale=True) if in_force else None
-    assert built(state, make, policy=policy).gate.code == code
+    changed: dict[str, dict[str, Any]] = {"stale": {"stale": True}, "hold": {"hold": "no EmergencyStop"}}
+    policy = msgspec.structs.replace(make.policy, **changed[in_force]) if in_force else None
+    found = built(state, make, policy=policy)
+    assert found.gate.code == code
+    assert found.gate.reason
 
 
 def test_marks_older_than_three_seconds_are_stale(make: Any) -> None:

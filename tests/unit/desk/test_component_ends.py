@@ -6,14 +6,14 @@ import asyncio
 
 import pytest
 
-from breakwater.desk.component import _until_stopped
+from breakwater.desk.interruption import until_failed
 from breakwater.runtime.lifecycle import Service
 from breakwater.runtime.redis_publisher import ProducerFenced
 
 
 async def test_fenced_producer_ends_the_process() -> None:
     service, bus = Service(), Service()
-    running = asyncio.ensure_future(_until_stopped((service, bus)))
+    running = asyncio.ensure_future(until_failed((service, bus)))
     await asyncio.sleep(0)
     assert not running.done()
     bus.fail(ProducerFenced("another process is execution of desk desk-a now"))

@@ -50,13 +50,14 @@ class FixedPolicy:
     def __init__(self) -> None:
         self.spec: PolicySpec | None = PolicySpec(symbols=(BTC, Symbol("ETHUSDT")))
         self.stale = False
+        self.hold = ""
 
     def current(self) -> PolicyInForce | None:
         if self.spec is None:
             return None
         stop = EmergencyStopSpec(policy_ref=PolicyRef("main"))
         limits = effective_limits(self.spec, stop)
-        return PolicyInForce(1, self.spec, stop, limits, START, self.stale, cast(Any, None), "")
+        return PolicyInForce(1, self.spec, stop, limits, START, self.stale, cast(Any, None), "", hold=self.hold)
 
 
 class Desk:

@@ -328,6 +328,19 @@ def test_different_entries_never_close_a_symbol(on_desk: OnDesk) -> None:
     on_desk(play)
 
 
+def test_policy_on_hold_refuses_the_signal_with_the_holds_sentence(on_desk: OnDesk) -> None:
+    async def play(desk: Desk) -> None:
+        await desk.ready()
+        desk.policy.hold = "the desk has no EmergencyStop"
+        await desk.signal()
+        assert (desk.proposals, desk.codes) == ([], [RefusalCode.POLICY_ON_HOLD])
+        desk.policy.hold = ""
+        await desk.signal("s2")
+        assert len(desk.proposals) == 1
+
+    on_desk(play)
+
+
 def test_stale_policy_means_no_proposal(on_desk: OnDesk) -> None:
     async def play(desk: Desk) -> None:
         await desk.ready()

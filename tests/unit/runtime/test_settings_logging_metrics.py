@@ -89,6 +89,42 @@ def test_all_bad_values_are_reported_at_once_with_name_value_and_remedy() -> Non
     assert len(caught.value.problems) == 11
 
 
+def test_settings_of_a_pod_are_read_and_contradictions_are_named() -> None:
+    pod = {
+        "BREAKWATER_CLOCK": "venue",
+        "BREAKWATER_VENUE_URL": "http://main-paper-venue.desk-a.svc:8080",
+        "BREAKWATER_MARKET_START": "2025-10-10T20:00:00Z",
+        "BREAKWATER_CRASH_AFTER_MINUTES": "30",
+        "BREAKWATER_POLICY_MIRROR": "/etc/breakwater/policy/policy.json",
+        "BREAKWATER_NAMESPACE": "desk-a",
+        "BREAKWATER_STOP": "main",
+    }
+    found = load_settings(pod)
+    assert (found.clock, found.namespace, found.stop_name, found.crash_after_minutes) == ("venue", "desk-a", "main", 30)
+    assert (found.market_start, found.policy_mirror) == (
+        datetime(2025, 10, 10, 20, tzinfo=UTC),
+        Path("/etc/breakwater/policy/policy.json"),
+    )
+    wrong = {
+        "BREAKWATER_CLOCK": "venue",
+        "BREAKWATER_SPEED": "20",
+        "QT_PAPER_TRADING": "false",
+        "STAGING_MODE": "true",
+        "BREAKWATER_CRASH_AFTER_MINUTES": "1441",
+    }
+    with pytest.raises(SettingsError) as caught:
+        load_settings(wrong)
+    text = str(caught.value)
+    for part in (
+        "BREAKWATER_CRASH_AFTER_MINUTES='1441': give whole minutes from 1 to 1440",
+        "leave out BREAKWATER_SPEED",
+        "BREAKWATER_CLOCK=venue needs BREAKWATER_VENUE_URL",
+        "BREAKWATER_CLOCK=venue belongs to Paper",
+    ):
+        assert part in text
+    assert len(caught.value.problems) == 4
+
+
 def test_bad_url_with_a_password_is_not_shown() -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings({"REDIS_URL": "http://me:hunter2@host"})

@@ -1,0 +1,51 @@
+"""Breakwater installed by Helm as the guide says, and desks on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.desks.lab import PROJECT, RELEASE_NAMESPACE, Lab, profile
+from tests.cluster.local.clients import Client
+from tests.cluster.local.layout import Cluster
+
+DESK_A = "desk-a"
+
+
+@pytest.fixture(scope="session")
+def lab(cluster: Cluster, kubectl: Client, helm: Client) -> Iterator[Lab]:
+    """A cluster with Breakwater in it; a cluster that was given is left as it was found."""
+    found = Lab(cluster, kubectl, helm)
+    chart = str(PROJECT / "helm" / "breakwater")
+    try:
+        helm(
+            "install", "breakwater", chart, "-n", RELEASE_NAMESPACE, "--create-namespace", "--wait", "--timeout", "90s"
+        )
+    except Exception as error:
+        pytest.fail(f"{error}\n{found.situation()}")
+    yield found
+    if cluster.given:
+        for namespace in found.desks:
+            kubectl("delete", "namespace", namespace)
+        helm("uninstall", "breakwater", "-n", RELEASE_NAMESPACE)
+        kubectl("delete", "namespace", RELEASE_NAMESPACE)
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def started(lab: Lab) -> str:
+    """Namespace of a desk made from profiles/normal.yaml, as it is shipped."""
+    lab.namespace(DESK_A)
+    lab.apply(profile("normal"), DESK_A)
+    lab.ready("main", DESK_A)
+    return DESK_A
+
+
+@pytest.fixture
+def desk(lab: Lab, started: str) -> Iterator[str]:
+    """The same desk, Ready at the start of each test and under the profile NORMAL again at its end."""
+    lab.ready("main", started)
+    yield started
+    if lab.get("tradingpolicy", "main", started):
+        lab.apply(profile("normal"), started)

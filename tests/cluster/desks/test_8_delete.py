@@ -1,0 +1,33 @@
+"""Deleting a policy removes its components and nothing else."""
+
+from __future__ import annotations
+
+from tests.cluster.desks.lab import DESK_SECONDS, Lab, profile
+
+KINDS = "deployments,services,configmaps,secrets,serviceaccounts"
+OURS = "app.kubernetes.io/managed-by=breakwater-operator"
+
+
+def test_policy_deleted_takes_its_components_and_nothing_else(lab: Lab, started: str) -> None:
+    lab.kubectl("create", "configmap", "mine", "-n", started, "--from-literal=a=b")
+    claims = lab.names("persistentvolumeclaims", started)
+    others = {item["metadata"]["uid"] for item in lab.items(KINDS, "desk-b")}
+    lab.kubectl("delete", "tradingpolicy", "main", "-n", started)
+    lab.until(lambda: not lab.items(KINDS, started, OURS), 60, what="the children are gone")
+    lab.until(lambda: not lab.pods(started), 60, what="the pods are gone")
+    assert lab.names("persistentvolumeclaims", started) == claims
+    assert "mine" in lab.names("configmaps", started)
+    lab.until(
+        lambda: lab.condition("estop", "main", started, "Ready").get("reason") == "PolicyNotFound",
+        what="the stop says that its policy is gone",
+    )
+    assert {item["metadata"]["uid"] for item in lab.items(KINDS, "desk-b")} == others
+
+
+def test_policy_made_anew_under_the_old_name_is_a_new_desk(lab: Lab, started: str) -> None:
+    lab.kubectl("delete", "estop", "main", "-n", started)
+    lab.apply(profile("normal"), started)
+    lab.ready("main", started, DESK_SECONDS)
+    stop = lab.status("estop", "main", started)
+    assert (stop["state"], stop.get("requests", [])) == ("ARMED", [])
+    assert lab.status("tradingpolicy", "main", started)["version"] == 1
