@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import signal
+import ssl
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import pytest
 
 from tests.cluster.local.clients import Client
 from tests.cluster.local.layout import Cluster
+from tests.cluster.local.pki import write_private
 
 PROJECT = Path(__file__).resolve().parents[3]
 RELEASE_NAMESPACE = "breakwater-system"
@@ -127,6 +129,21 @@ class Lab:
         self.kubectl("create", "namespace", name)
         self.desks.append(name)
         return name
+
+    def admin_http(self) -> httpx.Client:
+        """The API server over HTTP as the administrator, for what must not wait for a program to start."""
+        config = self.kubectl.json("config", "view", "--raw", "--flatten", "--minify")
+        server, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+        keys = self.cluster.root / "clients"
+        for name, data in (
+            ("ca", server["certificate-authority-data"]),
+            ("crt", user["client-certificate-data"]),
+            ("key", user["client-key-data"]),
+        ):
+            write_private(keys / f"admin.{name}", base64.b64decode(data))
+        context = ssl.create_default_context(cafile=str(keys / "admin.ca"))
+        context.load_cert_chain(keys / "admin.crt", keys / "admin.key")
+        return httpx.Client(base_url=server["server"], verify=context, trust_env=False, timeout=10)
 
     # ------------------------------------------------------------------------------------------ waiting
 

@@ -87,7 +87,9 @@ def test_operator_may_do_what_it_does_and_no_more(lab: Lab) -> None:
 def test_child_of_a_desk_runs_restricted_and_without_a_token(lab: Lab, desk: str) -> None:
     for pod in lab.items("pods", desk, "breakwater.trading/policy=main"):
         assert pod["spec"]["automountServiceAccountToken"] is False
-        sources = [source for volume in pod["spec"]["volumes"] for source in volume.get("projected", {}).get("sources", [])]
+        sources = [
+            source for volume in pod["spec"]["volumes"] for source in volume.get("projected", {}).get("sources", [])
+        ]
         assert not any("serviceAccountToken" in source for source in sources)
     lab.kubectl("label", "namespace", desk, "pod-security.kubernetes.io/enforce=restricted", "--overwrite")
     pods = lab.items("deployments", desk, "breakwater.trading/policy=main")

@@ -63,9 +63,7 @@ def test_api_server_away_leaves_the_desk_trading_and_the_operator_comes_back(
     try:
         for _ in range(50):
             assert lab.gate(desk)[0] == "OPEN"
-        lab.until(
-            lambda: "API server" in lab.operator_ready() or "watch" in lab.operator_ready(), 45, what="it says so"
-        )
+        lab.until(lambda: "operator.api failed" in lab.operator_ready(), 45, what="the operator says so")
     finally:
         control_plane.resume()
     lab.apply(profile("defensive"), desk)
