@@ -19,7 +19,7 @@ IMAGE_ARCH   ?= $(shell uname -m | sed -e s/arm64/aarch64/ -e s/amd64/x86_64/)
 MANYLINUX    := $(foreach minor,5 12 17 24 26 27 28 31 34 35,manylinux_2_$(minor)) manylinux1 manylinux2010 manylinux2014
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-slow bench lint format simulate drill cluster-up cluster-down wheelhouse image chart lock clean
+.PHONY: help up test test-slow bench lint format simulate drill cluster-up cluster-build cluster-down wheelhouse image chart lock clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,7 +31,7 @@ test: $(DEV)  ## Run every test (ARGS="-k gate" selects)
 	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses=4 --dist loadgroup $(ARGS)
 
 test-slow: $(DEV)  ## Run the tests that take longer than `make test` has time for
-	@$(BIN)/python -m pytest -m slow $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses=4 --dist loadgroup -m slow $(ARGS)
 
 lint: $(DEV)  ## Format check, lint, types, import layers
 	$(BIN)/ruff format --check .
@@ -54,6 +54,9 @@ drill: $(RUN)  ## The crash drill on the built-in synthetic crash
 
 cluster-up: $(DEV)  ## Start a Kubernetes cluster on this machine's loopback (Linux; builds it once, needs Go)
 	@$(BIN)/python -m tests.cluster.local up $(ARGS)
+
+cluster-build: $(DEV)  ## Build what the cluster needs, if it can be built here (several minutes the first time)
+	@$(BIN)/python -m tests.cluster.local build $(ARGS)
 
 cluster-down: $(DEV)  ## Stop it and remove what it wrote
 	@$(BIN)/python -m tests.cluster.local down $(ARGS)

@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Annotated, cast
 
@@ -63,6 +63,8 @@ class Operator(Service):
         self.context: Context | None = None
         self.http: HttpServer | None = None
         self._parts: list[Service] = []
+        self.part_started: Callable[[], None] = lambda: None
+        """Called after each part: kopf takes the process' signals over, and whoever runs this wants them back at once."""
         self._missing = "starting"
 
     async def start(self) -> None:
@@ -104,6 +106,7 @@ class Operator(Service):
         self._missing = ""
         for part in self._parts:
             await part.start()
+            self.part_started()
         log.info("operator runs", port=self.http.port, namespaces=list(settings.namespaces) or "all")
 
     async def stop(self) -> None:
@@ -183,6 +186,7 @@ async def serve(settings: OperatorSettings, environment: Mapping[str, str]) -> i
     """Run until SIGTERM or SIGINT (0) or until a part fails (1)."""
     operator = Operator(settings, environment)
     stop = asyncio.Event()
+    operator.part_started = lambda: _on_signals(stop)
     starting = asyncio.ensure_future(operator.start())
     stopping = asyncio.ensure_future(stop.wait())
     failing: asyncio.Future[None] | None = None
@@ -192,8 +196,6 @@ async def serve(settings: OperatorSettings, environment: Mapping[str, str]) -> i
         if not starting.done():
             return 0
         starting.result()
-        # kopf puts handlers of its own in place.
-        _on_signals(stop)
         failing = asyncio.ensure_future(operator.until_failed())
         await asyncio.wait([failing, stopping], return_when=asyncio.FIRST_COMPLETED)
         if failing.done():

@@ -80,7 +80,7 @@ class WorkQueue(Service):
         metrics: OperatorMetrics,
         *,
         workers: int = 8,
-        urgent: int = 8,
+        urgent: int = 32,
     ) -> None:
         super().__init__()
         self._work, self._clock, self._random, self._metrics = work, clock, jitter, metrics
@@ -143,11 +143,12 @@ class WorkQueue(Service):
     def _next(self, lane: Lane) -> Key | float | None:
         """A key that is due in this lane, else the seconds until one is, else None."""
         now = self._clock.monotonic()
-        waiting = [(e.due, key) for key, e in self._entries.items() if not e.running and e.lane is lane]
+        waiting = [(e.due, e.failures > 0, key) for key, e in self._entries.items() if not e.running and e.lane is lane]
         if not waiting:
             return None
-        due, key = min(waiting)
-        return key if due <= now else due - now
+        # A crowd of desks that do not answer, each tried again and again, must not hold up a trip of one that does.
+        ready = min(((failing, due, key) for due, failing, key in waiting if due <= now), default=None)
+        return ready[2] if ready is not None else min(waiting)[0] - now
 
     async def _attempt(self, key: Key) -> None:
         entry = self._entries[key]

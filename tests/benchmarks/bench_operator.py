@@ -65,6 +65,7 @@ class _Measured:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.api = lab.admin_http()
+        self._desk = httpx.Client(trust_env=False, timeout=5)
 
     def all(self) -> dict[str, float]:
         found = {**self.apply(), **self.change(), **self.memory()}
@@ -124,12 +125,13 @@ class _Measured:
     def trip(self) -> dict[str, float]:
         """From the patch being sent to the gate being closed in execution, against the second that a lost lease takes."""
         taken = []
+        execution = f"http://{self.lab.container('bench', 'main-execution-').ip}:8080/v1/execution"
         for number in range(TRIPS):
             self.lab.until(lambda: self.lab.gate("bench")[0] == "OPEN", 90, what="the gate is open")
             patch = {"spec": {"trip": {"requestID": f"bench-{number}", "reason": "measuring"}}}
             began = time.perf_counter()
             self._patched(f"{GROUP}/namespaces/bench/emergencystops/main", patch)
-            while self.lab.gate("bench")[0] == "OPEN":
+            while self._desk.get(execution).json()["gate"] == "OPEN":
                 time.sleep(0.001)
             taken.append(time.perf_counter() - began)
             self._reset(number)

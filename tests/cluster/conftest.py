@@ -19,8 +19,9 @@ BUILD_FAILURE = pytest.StashKey[ClusterError]()
 
 
 def _given_kubeconfig() -> Path | None:
+    """Only where no local cluster can be had: an exported KUBECONFIG may well name somebody's production."""
     named = os.environ.get("KUBECONFIG", "")
-    return Path(named).absolute() if named else None
+    return Path(named).absolute() if named and local_cluster.available() is not None else None
 
 
 def pytest_report_header() -> str | None:

@@ -34,7 +34,7 @@ def show(state: StateDir = None, json: AsJson = False) -> None:
     spec, stop = found["TradingPolicy"]["spec"], found["EmergencyStop"]["spec"]
     say(f"Version {found['version']}  {spec['profile']}  {spec['tradingMode']}  {' '.join(spec['symbols'])}", "bold")
     if found["stale"]:
-        say("STALE: not confirmed by the store for ten minutes; nothing is opened", "bold red")
+        say("STALE: not confirmed by the store for ten minutes, or another copy differs; nothing is opened", "bold red")
     if found["hold"]:
         say(f"ON HOLD: nothing is opened: {found['hold']}", "bold red")
     for problem in found["problems"]:

@@ -120,7 +120,7 @@ def _gate(state: DeskState, stop: StopPanel, policy: PolicyInForce | None, now: 
     if code:
         reasons = {
             "POLICY_MISSING": "no policy is known",
-            "POLICY_STALE": "the policy was not confirmed for ten minutes",
+            "POLICY_STALE": "the policy is not confirmed, or another copy of it differs",
             "POLICY_ON_HOLD": f"the trading policy is on hold: {policy.hold}" if policy else "",
         }
         return GateView("REDUCE_ONLY", code, reasons.get(code, stop.reason), "derived")

@@ -132,9 +132,9 @@ def _kubectl(facts: DeskFacts, view: StopView, trip: Trip, baseline_needed: bool
         "requestID": f"reset-{view.epoch}-1",
         "tripID": trip.trip_id,
         "reason": "why it is safe again",
+        # Always said: a merge patch keeps what an earlier request asked for.
+        "newBaseline": baseline_needed,
     }
-    if baseline_needed:
-        reset["newBaseline"] = True
     where = f" -n {facts.namespace}" if _QUOTABLE.fullmatch(facts.namespace) else ""
     patch = json.dumps({"spec": {"reset": reset}}, separators=(",", ":"))
     return f"kubectl patch estop {facts.stop_name}{where} --type merge -p '{patch}'"

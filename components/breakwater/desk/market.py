@@ -50,10 +50,16 @@ class MarketRecord(msgspec.Struct, frozen=True):
 def read_record(disk: Disk, name: str = MARKET_FILE) -> MarketRecord | None:
     """What an earlier run left, None if there was none. Raises DeskInputError for a damaged record."""
     saved = disk.read(name)
+    if not saved:
+        return None
     try:
-        return msgspec.json.decode(saved, type=MarketRecord) if saved else None
-    except msgspec.DecodeError as error:
+        record = msgspec.json.decode(saved, type=MarketRecord)
+        moments = (record.origin, record.market_anchor, record.wall_anchor)
+        if any(moment is not None and moment.tzinfo is None for moment in moments) or not 0 < record.speed <= 60:
+            raise ValueError("times need a zone, and a speed is more than 0 and at most 60")
+    except (msgspec.DecodeError, ValueError) as error:
         raise DeskInputError(f"{name} is damaged ({error}); restore it or choose another --state-dir") from error
+    return record
 
 
 async def write_record(disk: Disk, name: str, record: MarketRecord) -> None:

@@ -110,7 +110,8 @@ def closed_because(facts: GateFacts) -> Refusal | None:
     if facts.policy_stale:
         return _no(
             RefusalCode.POLICY_STALE,
-            "the trading policy is older than 10 minutes and could not be refreshed; check Redis",
+            "the trading policy is not confirmed: Redis has not answered for 10 minutes, or another copy of the policy "
+            "differs from what Redis holds; check Redis",
         )
     if facts.policy_hold:
         return _no(RefusalCode.POLICY_ON_HOLD, f"the trading policy is on hold: {facts.policy_hold}")

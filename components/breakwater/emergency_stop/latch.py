@@ -99,3 +99,8 @@ def decode_latch(data: bytes) -> LatchContent:
         return _decoder.decode(body)
     except msgspec.DecodeError as error:
         raise ValueError(f"whole, but not what this version writes: {error}") from error
+
+
+def durable(latched: Latched) -> Latched:
+    """What a write is worth: not the order of the kept answers, nor outcomes that changed no count."""
+    return msgspec.structs.replace(latched, execution_seen=(0, 0), outcomes=(), forgotten=())

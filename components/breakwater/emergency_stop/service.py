@@ -25,7 +25,7 @@ from breakwater.domain.stop_view import Measured, measured_now, next_deadline, r
 from breakwater.emergency_stop.audit import AuditedTransition, is_for_record
 from breakwater.emergency_stop.boot import choose, is_ahead
 from breakwater.emergency_stop.inputs import Work, work_of
-from breakwater.emergency_stop.latch import Finding, LatchContent, LatchReading
+from breakwater.emergency_stop.latch import Finding, LatchContent, LatchReading, durable
 from breakwater.emergency_stop.messages import from_copy, log_facts, payload_of
 from breakwater.emergency_stop.recorder import Recorder
 from breakwater.emergency_stop.waiting import either
@@ -260,7 +260,7 @@ class EmergencyStopService(Service):
         """Memory, then latch, then announce. Raises DiskError with nothing changed, except that a trip is never held up by a disk."""
         before, after = self._memory.latched, step.memory.latched
         for_record = [fact for fact in step.facts if is_for_record(fact)]
-        if not for_record and _durable(before) == _durable(after):
+        if not for_record and durable(before) == durable(after):
             self._memory = self._visible = step.memory
             log_facts(step.facts)
             self._announce_if_changed()
@@ -397,8 +397,3 @@ class EmergencyStopService(Service):
             await either(self._deadline_moved, self._clocks.market.sleep_until(deadline + _HAIR))
             await self._take(machine.on_time)
             self._announce_if_changed()
-
-
-def _durable(latched: Latched) -> Latched:
-    """What a write is worth: not the order of the kept answers, nor outcomes that changed no count."""
-    return replace(latched, execution_seen=(0, 0), outcomes=(), forgotten=())

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
+from breakwater.domain.gate import GateState
 from breakwater.domain.money import plain
 from breakwater.execution.service import ExecutionService, NotStarted
 from breakwater.runtime.bearer import bearer_matches
@@ -19,7 +20,9 @@ class HaltRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     requestID: str = Field(
-        default="", max_length=253, description="The same as in the request to the emergency stop; for the log."
+        default="",
+        max_length=253,
+        description="The same as in the request to the emergency stop. An id halts once: asked again it gets the same answer.",
     )
     reason: str = Field(min_length=1, max_length=500, description="Why, in a sentence.")
     requestedBy: str = Field(min_length=1, max_length=200, description="Who asks, for the audit trail.")
@@ -38,11 +41,17 @@ def execution_router(service: ExecutionService, token: str) -> APIRouter:
     @router.post("/halt", dependencies=[Depends(authorised)])
     async def halt(request: HaltRequest) -> dict[str, Any]:
         """Stop opening anything, at once, and go flat. Lifted by re-arming the emergency stop."""
-        halted = await service.halt(request.requestedBy, request.reason)
+        halted = await service.halt(request.requestedBy, request.reason, request.requestID)
         state, why = service.gate()
+        text = "nothing is opened any more; positions are being closed"
+        if over := state is GateState.OPEN:
+            text = (
+                f"request {request.requestID} halted this desk at {halted.time:%Y-%m-%d %H:%M:%S} UTC and a person has "
+                "re-armed it since: nothing was done now; to halt again send a new requestID"
+            )
         return {
-            "halted": True,
-            "text": "nothing is opened any more; positions are being closed",
+            "halted": not over,
+            "text": text,
             "who": halted.who,
             "reason": halted.reason,
             "time": halted.time.isoformat(),

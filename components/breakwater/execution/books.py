@@ -15,6 +15,7 @@ from breakwater.execution.client_ids import client_order_id, desk_prefix, root_i
 from breakwater.execution.journal import (
     AnyRecord,
     Booked,
+    HaltAnswered,
     Halted,
     HaltLifted,
     Intent,
@@ -29,6 +30,8 @@ from breakwater.runtime.clocks import Clocks
 
 RECONCILE_GOOD_FOR_S = 20.0
 """Infrastructure seconds after which an account nobody could compare counts as unreconciled."""
+MAX_HALTS_ANSWERED = 256
+"""Requests to halt whose answer is kept for repetitions; the oldest leaves first."""
 EXIT_DOUBT_S = 3.0
 """Infrastructure seconds for which an exit of unknown outcome holds back another one."""
 
@@ -42,6 +45,8 @@ class Books:
         self._clocks = clocks
         self.stop = StopLeaseBook(clocks.infra)
         self.halt: Halted | None = None
+        self.halts_answered: dict[str, Halted] = {}
+        """What was answered to each request to halt, by its id; the oldest first."""
         self.orders: dict[ClientOrderId, TrackedOrder] = {}
         self.executed: dict[ProposalId, None] = {}
         self.positions: dict[Symbol, Decimal] = {}
@@ -240,6 +245,9 @@ class Books:
                     self.foreign_positions = set(record.foreign)
                 case Halted():
                     self.halt = record
+                    self.remember_halt(record.request_id, record)
+                case HaltAnswered():
+                    self.remember_halt(record.request_id, record.halt)
                 case HaltLifted():
                     self.halt = None
                 case Kept():
@@ -256,6 +264,15 @@ class Books:
         for symbol in list(self.plans):
             if not self.positions.get(symbol):
                 del self.plans[symbol]
+
+    def remember_halt(self, request_id: str, halt: Halted) -> None:
+        """Keep what was answered to ``request_id``; an empty id is no id."""
+        if not request_id:
+            return
+        self.halts_answered.pop(request_id, None)
+        self.halts_answered[request_id] = halt
+        while len(self.halts_answered) > MAX_HALTS_ANSWERED:
+            del self.halts_answered[next(iter(self.halts_answered))]
 
     def verification(self) -> Verified:
         """The account as it stands, to be journaled once everything booked is published."""
@@ -290,6 +307,7 @@ class Books:
                 )
         # Part of the positions above already: kept so that they are not booked again.
         records += [Booked(symbol, trade_id, ZERO, None) for symbol, trade_id in sorted(self.seen)]
+        records += [HaltAnswered(request_id, halt) for request_id, halt in self.halts_answered.items()]
         if self.halt is not None:
             records.append(self.halt)
         return records

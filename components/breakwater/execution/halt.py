@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import structlog
 
 from breakwater.domain.stop_state import StopState, StopView
 from breakwater.execution.books import Books
 from breakwater.execution.flatten import Cause, Flattener
 from breakwater.execution.gate_watch import GateWatch
-from breakwater.execution.journal import ExecutionJournal, Halted, HaltLifted
+from breakwater.execution.journal import ExecutionJournal, HaltAnswered, Halted, HaltLifted
 from breakwater.runtime.clocks import Clocks
 from breakwater.runtime.events import StopRearmed
 
@@ -27,17 +28,27 @@ class HaltKeeper:
         self._flattener = flattener
         self._clocks = clocks
 
-    async def halt(self, who: str, reason: str) -> Halted:
-        """Close the gate at once and flatten. Repeating it changes nothing. The first halt stands until lifted."""
+    async def halt(self, who: str, reason: str, request_id: str = "") -> Halted:
+        """Close the gate at once and flatten. Repeating it changes nothing. The first halt stands until lifted.
+
+        A ``request_id`` that was answered before gets the same answer, also after a re-arm: it halts nothing again.
+        """
+        answered = self._books.halts_answered.get(request_id)
+        if answered is not None:
+            return answered
         halted = self._books.halt
         if halted is None:
             view = self._books.stop.view
-            halted = Halted(who, reason, self._clocks.market.now(), view.epoch if view else None)
+            halted = Halted(who, reason, self._clocks.market.now(), view.epoch if view else None, request_id)
             self._books.halt = halted
+            self._books.remember_halt(request_id, halted)
             log.warning("halted by a person", who=who, reason=reason)
             self._gate.evaluate()
             self._flattener.begin(self._cause(halted))
             await self._journal.append_or_log(halted)
+        elif request_id:
+            self._books.remember_halt(request_id, halted)
+            await self._journal.append_or_log(HaltAnswered(request_id, halted))
         return halted
 
     def resume(self) -> None:
@@ -52,7 +63,7 @@ class HaltKeeper:
             return
         if halted.epoch is None and view.state not in {StopState.TRIPPED, StopState.COOLING_DOWN}:
             # Not known when it happened: from now on only what comes later lifts it.
-            self._books.halt = Halted(halted.who, halted.reason, halted.time, view.epoch)
+            self._books.halt = msgspec.structs.replace(halted, epoch=view.epoch)
             await self._journal.append_or_log(self._books.halt)
             return
         later = halted.epoch is None or view.epoch > halted.epoch

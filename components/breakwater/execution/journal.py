@@ -69,6 +69,14 @@ class Halted(Record, frozen=True, tag="halted"):
     reason: str
     time: datetime
     epoch: int | None
+    request_id: str = ""
+
+
+class HaltAnswered(Record, frozen=True, tag="halt_answered"):
+    """The answer to one more request to halt: the halt that stood then. Asking again with the id gives it again."""
+
+    request_id: str
+    halt: Halted
 
 
 class HaltLifted(Record, frozen=True, tag="halt_lifted"):
@@ -89,7 +97,7 @@ class Kept(Record, frozen=True, tag="kept"):
     """Set after damage: older proposals may have been executed and are not executed again."""
 
 
-AnyRecord = Intent | Outcome | Booked | Verified | Halted | HaltLifted | Kept
+AnyRecord = Intent | Outcome | Booked | Verified | Halted | HaltAnswered | HaltLifted | Kept
 
 
 class ExecutionJournal:

@@ -177,10 +177,13 @@ class ExecutionService(Service):
             raise NotStarted("execution is not started")
         return self._parts
 
-    async def halt(self, who: str, reason: str) -> Halted:
-        """A person's halt: REDUCE_ONLY at once, then flat; holds until the emergency stop has taken over or is re-armed."""
+    async def halt(self, who: str, reason: str, request_id: str = "") -> Halted:
+        """A person's halt: REDUCE_ONLY at once, then flat; holds until the emergency stop has taken over or is re-armed.
+
+        The same ``request_id`` again gets the same answer and halts nothing again.
+        """
         await self._loaded.wait()
-        return await self.parts.halts.halt(who, reason)
+        return await self.parts.halts.halt(who, reason, request_id)
 
     def gate(self) -> tuple[GateState, Refusal | None]:
         """The gate's state now, and why it is not open."""

@@ -108,7 +108,7 @@ class HealthMonitor(Service):
         if in_force is None:
             return Verdict(Level.DOWN, ("no trading policy is in force: apply one",), ("missing",))
         if in_force.stale:
-            reason = "older than 10 minutes and not refreshed: nothing is opened; check Redis"
+            reason = "not confirmed for 10 minutes, or another copy differs: nothing is opened; check Redis"
             return Verdict(Level.DEGRADED, (reason,), ("stale",))
         if in_force.hold:
             return Verdict(Level.DEGRADED, (f"on hold, nothing is opened: {in_force.hold}",), ("hold",))

@@ -81,7 +81,10 @@ def _policy(signal: Signal, _: datetime, known: Knowledge) -> Verdict:
         return _wait(RefusalCode.POLICY_MISSING, "no trading policy is in force; apply one")
     policy = in_force.policy
     if in_force.stale:
-        return _wait(RefusalCode.POLICY_STALE, "the trading policy is older than 10 minutes and could not be refreshed")
+        return _wait(
+            RefusalCode.POLICY_STALE,
+            "the trading policy is not confirmed: Redis is away, or another copy of it differs",
+        )
     if in_force.hold:
         return _no(RefusalCode.POLICY_ON_HOLD, f"the trading policy is on hold: {in_force.hold}")
     if signal.symbol not in policy.symbols:

@@ -12,7 +12,7 @@ import errno
 import hmac
 import socket
 from collections.abc import AsyncIterator, Generator, Sequence
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
@@ -21,12 +21,31 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from breakwater.runtime.clocks import InfraClock
 from breakwater.runtime.lifecycle import Check, Service
-from breakwater.runtime.metrics import CONTENT_TYPE, ProcessMetrics
+from breakwater.runtime.metrics import CONTENT_TYPE
 from breakwater.runtime.probes import probe_answer
 
 BEAT_SECONDS = 0.5
 STUCK_SECONDS = 15.0
 """Age of the loop's last beat beyond which the process is not alive."""
+
+
+class Level(Protocol):
+    """A figure that is set, such as a Prometheus gauge."""
+
+    def set(self, value: float) -> None: ...
+
+
+class ServedMetrics(Protocol):
+    """What the app needs of a process's metrics, whichever they are."""
+
+    @property
+    def loop_lag(self) -> Level:
+        """How late the event loop last woke up, seconds."""
+        ...
+
+    def render(self) -> bytes:
+        """Prometheus' text format."""
+        ...
 
 
 class PortInUse(Exception):
@@ -51,7 +70,7 @@ def require_token(
 
 def component_app(
     services: Sequence[Service],
-    metrics: ProcessMetrics,
+    metrics: ServedMetrics,
     infra: InfraClock,
     *,
     routers: Sequence[APIRouter] = (),

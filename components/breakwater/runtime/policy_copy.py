@@ -88,6 +88,13 @@ def encode_copy(copy: PolicyCopy) -> bytes:
     return _encoder.encode({**body, "sha256": _digest(body)})
 
 
+def shortened(copy: PolicyCopy) -> PolicyCopy:
+    """With as much of its history, the newest, as every reader and a ConfigMap take."""
+    while len(copy.history) > 1 and len(encode_copy(copy)) > MOST_BYTES // 2:
+        copy = msgspec.structs.replace(copy, history=copy.history[len(copy.history) // 2 :])
+    return copy
+
+
 def decode_copy(data: bytes) -> PolicyCopy:
     """The copy that ``data`` holds. Raises BadCopy with the reason when any part of it cannot be trusted."""
     if len(data) > MOST_BYTES:

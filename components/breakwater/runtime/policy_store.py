@@ -2,12 +2,14 @@
 
 The store (Redis) comes first, the file second; of copies that disagree the higher valid version wins, on a tie the
 stricter. A copy the store has not confirmed for ten minutes is stale: whoever sees ``stale`` opens nothing.
-The file alone gives exits their limits and is stale from the start.
+The file alone gives exits their limits and is stale from the start. So does a mirror (a mounted ConfigMap), which
+never outranks the other two: one that differs only makes the policy stale while it does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -22,7 +24,16 @@ from breakwater.domain.policy import PolicySpec
 from breakwater.runtime.bus import BusUnavailable
 from breakwater.runtime.clocks import InfraClock
 from breakwater.runtime.manifests import DeskManifests
-from breakwater.runtime.policy_copy import MOST_HISTORY, BadCopy, HistoryEntry, PolicyCopy, decode_copy, encode_copy
+from breakwater.runtime.policy_copy import (
+    MOST_HISTORY,
+    MOST_VERSION,
+    BadCopy,
+    HistoryEntry,
+    PolicyCopy,
+    decode_copy,
+    encode_copy,
+    shortened,
+)
 from breakwater.runtime.policy_diff import Change, diff_holds, diff_policies
 from breakwater.runtime.ports import Disk, DiskError, KeyValueStore, StoreUnavailable
 
@@ -80,8 +91,9 @@ class PolicyStore:
     Only one process may be the ``writer`` (the operator, or the desk itself on a laptop): it alone writes the shared
     store. Every process keeps a backup file when it is given a disk. ``on_change`` is awaited once for each version
     that comes into force here, with what changed; nothing is published otherwise. ``mirror`` is one more copy to look
-    at; like the backup it gives limits and never makes anything fresh. ``claim`` is awaited with every new version
-    before anything is written; when it raises nothing changes.
+    at, which others may write too: its limits hold only where no other copy is known, it is never kept, and one that
+    says something newer or else than the rest makes the policy stale for as long as it says so. ``claim`` is awaited
+    with every new version before anything is written; when it raises nothing changes.
     """
 
     def __init__(
@@ -102,6 +114,11 @@ class PolicyStore:
         self._writer, self._on_change = writer, on_change
         self._mirror, self._claim = mirror, claim
         self._copy: PolicyCopy | None = None
+        """What holds."""
+        self._kept: PolicyCopy | None = None
+        """The best of what store, backup and this process itself ever said; the mirror has no part in it."""
+        self._doubted = False
+        """The mirror knows of something newer, or is all there is."""
         self._confirmed: float | None = None
         self._fetched_at: datetime | None = None
         self._problems: tuple[str, ...] = ()
@@ -115,7 +132,9 @@ class PolicyStore:
         """What is in force by the last `refresh` or `apply`; None while no valid copy is known (open nothing)."""
         if self._copy is None:
             return None
-        stale = self._confirmed is None or self._clock.monotonic() - self._confirmed > STALE_AFTER_SECONDS
+        stale = (
+            self._doubted or self._confirmed is None or self._clock.monotonic() - self._confirmed > STALE_AFTER_SECONDS
+        )
         known = self._known
         if (
             known is not None
@@ -144,7 +163,7 @@ class PolicyStore:
         return in_force
 
     def history(self) -> tuple[HistoryEntry, ...]:
-        """The last 50 versions, the newest last: who, when, and what changed."""
+        """The last 50 versions, fewer when they say much, the newest last: who, when, and what changed."""
         return self._copy.history if self._copy else ()
 
     def snapshot(self) -> bytes | None:
@@ -172,8 +191,9 @@ class PolicyStore:
         async with self._lock:
             if not await self._refresh():
                 raise StoreUnavailable("the policy store does not answer: nothing was changed; try again when it does")
-            known = self._copy
-            if known is None or known.version < floor or known.hold != hold or diff_policies(known.desk, desk):
+            known = self._kept
+            unsure = known is None or self._doubted or known.version < floor
+            if unsure or known is None or known.hold != hold or diff_policies(known.desk, desk):
                 await self._write(desk, who, hold, floor)
             in_force = await self._announce()
             assert in_force is not None
@@ -182,6 +202,8 @@ class PolicyStore:
     async def restore(self, snapshot: bytes, *, who: str) -> PolicyInForce:
         """Bring a `snapshot` back into force, as a new version. Raises BadCopy, and as `apply` does."""
         copy = decode_copy(snapshot)
+        # A process that has not looked yet knows of no hold.
+        await self.refresh()
         # Older than what is known: it does not lift a hold.
         hold = (self._copy.hold if self._copy else "") or copy.hold
         return await self.apply(copy.desk, who=who, hold=hold)
@@ -206,17 +228,26 @@ class PolicyStore:
         else:
             stored = self._read(raw, f"the copy in the store ({self.key})", problems)
             damaged = raw is not None and stored is None
-        found = [
-            copy for copy in (stored, self._read_backup(problems), self._read_mirror(problems), self._copy) if copy
-        ]
+        found = [copy for copy in (stored, self._read_backup(problems), self._kept) if copy]
         best = min(found, key=lambda copy: copy.rank, default=None)
         rivals = {copy.content_digest for copy in found if best and copy.version == best.version}
         if len(rivals) > 1:
             problems.append(f"two different policies claim version {best.version if best else 0}: the stricter holds")
-        self._copy, self._problems = best, tuple(problems)
+        mirrored = self._read_mirror(problems)
+        self._doubted = mirrored is not None and _differs(mirrored, best)
+        if best is not None and mirrored is not None and self._doubted:
+            self._claimed = max(self._claimed, mirrored.version)
+            problems.append(
+                f"the mirror of the policy has version {mirrored.version}, the other copies version {best.version}: "
+                "nothing is opened until they agree"
+            )
+        self._kept, self._copy, self._problems = best, best or mirrored, tuple(problems)
         if best is None or not answered:
             return answered
         agrees = stored is not None and stored.rank == best.rank
+        if stored is not None and stored.version < best.version:
+            older = f"the store holds version {stored.version}, older than version {best.version} known here"
+            self._problems = (*self._problems, older)
         if not agrees and self._writer:
             agrees = await self._repair(best, renew=damaged or len(rivals) > 1)
         if agrees:
@@ -274,22 +305,30 @@ class PolicyStore:
         if self._claimed <= highest + _BELIEVABLE_STEP:
             highest = max(highest, self._claimed)
         for version in range(highest + 1, highest + 1 + _TRIES):
+            if version > MOST_VERSION:
+                raise StoreUnavailable(
+                    f"version {version - 1} of the policy is the last there can be: nothing was changed; "
+                    "make the policy anew under another name"
+                )
             try:
                 if self._claim is not None:
                     await self._claim(version)
+                entry = HistoryEntry(version, self._clock.utc_now(), who, changes)
+                history = ((known.history if known else ()) + (entry,))[-MOST_HISTORY:]
+                copy = shortened(PolicyCopy(version, desk, history, hold))
+                data = encode_copy(copy)
+                if self._disk is not None:
+                    await self._disk.replace(self._file, data)
+                    self._backup = data
             except BaseException:
                 # What an earlier round wrote came into force nowhere else.
-                self._copy = known
+                self._copy = self._kept = known
                 if self._disk is not None and backup is not None and backup != self._backup:
-                    await self._disk.replace(self._file, backup)
+                    with contextlib.suppress(DiskError):
+                        await self._disk.replace(self._file, backup)
                 raise
-            entry = HistoryEntry(version, self._clock.utc_now(), who, changes)
-            copy = PolicyCopy(version, desk, ((known.history if known else ()) + (entry,))[-MOST_HISTORY:], hold)
-            data = encode_copy(copy)
-            if self._disk is not None:
-                await self._disk.replace(self._file, data)
-                self._backup = data
-            self._copy = copy
+            self._copy = self._kept = copy
+            self._doubted = False
             try:
                 stored = await self._kv.set_if_higher(self.key, version, data)
             except StoreUnavailable as error:
@@ -311,9 +350,9 @@ class PolicyStore:
         self._confirmed, self._fetched_at = self._clock.monotonic(), self._clock.utc_now()
 
     async def _save_backup(self) -> None:
-        if self._disk is None or self._copy is None:
+        if self._disk is None or self._kept is None:
             return
-        data = encode_copy(self._copy)
+        data = encode_copy(self._kept)
         if data == self._backup:
             return
         try:
@@ -338,3 +377,10 @@ class PolicyStore:
                 return in_force
         self._announced = copy
         return in_force
+
+
+def _differs(mirrored: PolicyCopy, best: PolicyCopy | None) -> bool:
+    """Whether the mirror says what no other copy does. An older one is merely late."""
+    if best is None or mirrored.version > best.version:
+        return True
+    return mirrored.version == best.version and mirrored.content_digest != best.content_digest

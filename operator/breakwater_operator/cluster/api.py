@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,7 +17,7 @@ import structlog
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 
-from breakwater_operator.cluster.errors import ApiError, ApiUnavailable, NotFound, error_of
+from breakwater_operator.cluster.errors import ApiError, ApiUnavailable, Invalid, NotFound, error_of
 from breakwater_operator.cluster.kinds import BY_NAME, EVENT, Kind
 from breakwater_operator.metrics import OperatorMetrics
 
@@ -29,6 +29,7 @@ FIELD_MANAGER = "breakwater-operator"
 TIMEOUT_SECONDS = 5.0
 _METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 _APPLY, _MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
+_STEPS = "application/json-patch+json"
 
 
 class Api:
@@ -93,6 +94,23 @@ class Api:
         what = f"apply {kind.name} {namespace}/{name}"
         return await self._write("apply", kind, "PATCH", kind.path(namespace, name), what, query, manifest, _APPLY)
 
+    async def has_label(self, kind: Kind, namespace: str, name: str, label: str, value: str) -> bool | None:
+        """Whether the object has the label; None when there is no object. Needs the right to patch, not to read.
+
+        A JSON patch that only tests changes nothing.
+        """
+        path = "/metadata/labels/" + label.replace("~", "~0").replace("/", "~1")
+        test = [{"op": "test", "path": path, "value": value}]
+        what = f"look at the labels of {kind.name} {namespace}/{name}"
+        query = {"fieldManager": FIELD_MANAGER}
+        try:
+            await self._write("test", kind, "PATCH", kind.path(namespace, name), what, query, test, _STEPS)
+        except NotFound:
+            return None
+        except Invalid:
+            return False
+        return True
+
     async def replace(self, manifest: Mapping[str, Any]) -> Body:
         """PUT the whole object; its resourceVersion must be the newest, else Conflict."""
         kind, namespace, name = address_of(manifest)
@@ -136,7 +154,7 @@ class Api:
         path: str,
         what: str,
         query: Mapping[str, str],
-        body: Mapping[str, Any],
+        body: Mapping[str, Any] | Sequence[Any],
         content_type: str = "application/json",
     ) -> Body:
         self._metrics.count_write(kind.name, verb)
@@ -149,7 +167,7 @@ class Api:
         what: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | Sequence[Any] | None = None,
         content_type: str = "application/json",
         accept: bool = False,
     ) -> Body:

@@ -12,7 +12,7 @@ import structlog
 from breakwater_operator.cluster.api import Api, address_of
 from breakwater_operator.cluster.drift import desired_hash, differs, for_apply, merged_for_replace
 from breakwater_operator.cluster.errors import Conflict, NotFound
-from breakwater_operator.cluster.kinds import CLAIM, UNREAD, Kind
+from breakwater_operator.cluster.kinds import CLAIM, TRADING_POLICY, UNREAD, Kind
 from breakwater_operator.desired.labels import MANAGED_BY, MANAGED_BY_LABEL, POLICY_UID_ANNOTATION
 from breakwater_operator.desired.manifest import Manifest
 from breakwater_operator.store import Store, version_of
@@ -57,6 +57,9 @@ class Applier:
         if kind in UNREAD:
             if known is not None and known[0] == hashed:
                 return Applied.SAME
+            # Somebody else's Secret of that name would get our content, and go with the policy.
+            if await self._api.has_label(kind, namespace, name, MANAGED_BY_LABEL, MANAGED_BY) is False:
+                raise NotOurs(_taken(kind, namespace, name))
             await self._api.apply(desired)
             self._right[address] = (hashed, 0)
             return Applied.WRITTEN
@@ -75,9 +78,9 @@ class Applier:
         await self._write(live, desired, address, hashed)
         return Applied.RESTORED if known is not None and known[0] == hashed else Applied.WRITTEN
 
-    def forget_unread(self) -> None:
-        """Write Secrets and ServiceAccounts anew the next time: nobody sees when they were changed."""
-        for address in [address for address in self._right if address[0] in UNREAD]:
+    def forget_unread(self, namespace: str = "") -> None:
+        """Write Secrets and ServiceAccounts (of one namespace) anew the next time: nobody sees when they were changed."""
+        for address in [a for a in self._right if a[0] in UNREAD and namespace in ("", a[1])]:
             del self._right[address]
 
     def forget(self, addresses: Iterable[Address]) -> None:
@@ -108,16 +111,23 @@ class Applier:
         metadata = live["metadata"]
         if metadata.get("deletionTimestamp"):
             raise Leaving(f"{kind.name} {name} is being deleted; it is made anew once it is gone")
-        owners = [ref.get("uid") for ref in metadata.get("ownerReferences") or [] if ref.get("controller")]
+        controllers = [ref for ref in metadata.get("ownerReferences") or [] if ref.get("controller")]
+        owners = [ref.get("uid") for ref in controllers]
         labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
         ours = labels.get(MANAGED_BY_LABEL) == MANAGED_BY or uid in owners
-        if not ours and annotations.get(POLICY_UID_ANNOTATION) != uid:
-            raise NotOurs(
-                f"{kind.name} {name} exists already and was not made for this policy: "
-                f"give the policy another name, or delete it with kubectl -n {namespace} delete {kind.plural} {name}"
-            )
+        # Our labels are easily copied: what another controller made is not ours to delete.
+        foreign = any(ref.get("kind") != TRADING_POLICY.name for ref in controllers)
+        if foreign or (not ours and annotations.get(POLICY_UID_ANNOTATION) != uid):
+            raise NotOurs(_taken(kind, namespace, name))
         if owners and uid not in owners and kind is not CLAIM:
             # Of a policy of the same name that is gone: an object can have only one controller.
             with contextlib.suppress(NotFound):
                 await self._api.delete(kind, namespace, name, uid=metadata["uid"])
             raise Leaving(f"{kind.name} {name} belongs to a policy that was deleted; it is made anew once it is gone")
+
+
+def _taken(kind: Kind, namespace: str, name: str) -> str:
+    return (
+        f"{kind.name} {name} exists already and was not made for this policy: "
+        f"give the policy another name, or delete it with kubectl -n {namespace} delete {kind.plural} {name}"
+    )

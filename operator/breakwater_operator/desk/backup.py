@@ -1,7 +1,8 @@
 """The ConfigMap that carries a desk's policy, as the disk that the policy store keeps its backup on.
 
-Whoever may write ConfigMaps could put anything there, so it is read once, when the operator gets to know the desk;
-after that what the operator wrote last holds, and whatever else is found there is overwritten.
+Whoever may write ConfigMaps could put anything there. So it is read once, when the operator gets to know the desk, and
+counts only when the policy's status has its digest; after that what the operator wrote last holds. Whatever else is found
+there is overwritten, under a version above its own: a component may have read it.
 """
 
 from __future__ import annotations
@@ -9,13 +10,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import structlog
+
+from breakwater.runtime.policy_copy import BadCopy, decode_copy
 from breakwater.runtime.policy_store import BACKUP_FILE
 from breakwater.runtime.ports import DiskError
 from breakwater_operator.cluster.api import Api
 from breakwater_operator.cluster.errors import ApiError, ApiUnavailable
-from breakwater_operator.cluster.kinds import CONFIG_MAP
+from breakwater_operator.cluster.kinds import CONFIG_MAP, TRADING_POLICY
 from breakwater_operator.desired.labels import MANAGED_BY, MANAGED_BY_LABEL
 from breakwater_operator.store import Store
+
+log = structlog.get_logger(__name__)
+
+BELIEVABLE = 2**52
+"""No desk gets so far by counting: a higher version was forged, and counting on from it would soon reach the end."""
+
+
+def believable(version: int | None) -> int:
+    """``version`` when it can be one that was given out, else 0."""
+    return version if version is not None and 0 < version <= BELIEVABLE else 0
 
 
 class ConfigMapDisk:
@@ -25,9 +39,11 @@ class ConfigMapDisk:
         self._api, self._objects, self._manifest = api, objects, manifest
         self._content: bytes | None = None
         self._loaded = False
+        self.floor = 0
+        """Version of a copy that was found and does not count; 0: there was none."""
 
-    async def load(self) -> None:
-        """Read what is there, the first time only. Raises DiskError."""
+    async def load(self, version: int, digest: str) -> None:
+        """Read what is there, the first time only; ``version`` and ``digest`` are the policy's status'. Raises DiskError."""
         if self._loaded:
             return
         metadata = self._manifest["metadata"]
@@ -36,15 +52,32 @@ class ConfigMapDisk:
         except (ApiError, ApiUnavailable) as error:
             raise DiskError(str(error)) from error
         there = (found or {}).get("metadata", {})
-        owner = [ref.get("uid") for ref in there.get("ownerReferences", [])]
-        if found is not None and not owner and (there.get("labels") or {}).get(MANAGED_BY_LABEL) != MANAGED_BY:
-            where = f"ConfigMap {metadata['name']}"
-            raise DiskError(f"{where} exists already and was not made for this policy: delete it or rename the policy")
+        owners = there.get("ownerReferences") or []
+        owner = [ref.get("uid") for ref in owners]
+        labelled = (there.get("labels") or {}).get(MANAGED_BY_LABEL) == MANAGED_BY
+        foreign = not labelled or any(ref.get("kind") != TRADING_POLICY.name for ref in owners)
+        if found is not None and foreign and metadata["ownerReferences"][0]["uid"] not in owner:
+            raise DiskError(
+                f"ConfigMap {metadata['name']} exists already and was not made for this policy: give the policy "
+                f"another name, or delete it with kubectl -n {metadata['namespace']} delete cm {metadata['name']}"
+            )
         # A policy that was made anew is a new desk: the old one's copy says nothing about it.
         if found is not None and metadata["ownerReferences"][0]["uid"] in owner:
             text = (found.get("data") or {}).get(BACKUP_FILE)
-            self._content = text.encode() if isinstance(text, str) else None
+            self._content = self._believed(text.encode(), version, digest) if isinstance(text, str) else None
         self._loaded = True
+
+    def _believed(self, data: bytes, version: int, digest: str) -> bytes | None:
+        try:
+            copy = decode_copy(data)
+        except BadCopy as error:
+            said, self.floor = str(error), believable(error.claimed_version)
+        else:
+            if copy.version <= version and copy.content_digest == digest:
+                return data
+            said, self.floor = "it is not what the policy's status says was published last", believable(copy.version)
+        log.warning("the policy's copy in its ConfigMap does not count", reason=said, **_where(self._manifest))
+        return None
 
     def holds(self, live: Mapping[str, Any] | None) -> bool:
         """Whether the ConfigMap as last seen is what was written last."""
@@ -94,3 +127,8 @@ class ConfigMapDisk:
 
     async def truncate(self, name: str, size: int) -> None:
         raise DiskError(f"{name}: a ConfigMap is only ever replaced whole")
+
+
+def _where(manifest: Mapping[str, Any]) -> dict[str, str]:
+    metadata = manifest["metadata"]
+    return {"namespace": metadata["namespace"], "name": metadata["name"]}

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import aiohttp
@@ -27,7 +27,7 @@ from breakwater_operator.verdict.requests import Request
 R = TypeVar("R")
 
 BUDGET_SECONDS = 2.0
-MOST_BYTES = 4 * 1024 * 1024
+MOST_BYTES = 1024 * 1024
 STOP, EXECUTION = "emergency-stop", "execution"
 
 Answer = dict[str, Any]
@@ -46,7 +46,7 @@ class Desk:
     namespace: str
     policy: str
     uid: str
-    token: str
+    token: str = field(repr=False)
 
 
 def service_url(desk: Desk, component: str) -> str:
@@ -102,14 +102,17 @@ class DeskLink:
         if status not in (200, 409):
             raise Unreachable(f"the emergency stop answers {status}: {_sentence(data)}")
         try:
-            return outcome(data)
+            said = outcome(data)
         except BadReport as error:
-            raise Unreachable(str(error)) from error
+            raise Unreachable(f"the emergency stop: {error}") from error
+        if (said.kind, said.request_id) != (request.kind, request.request_id):
+            raise Unreachable(f"the emergency stop answers {said.kind.value} {said.request_id}, which was not asked")
+        return said
 
     async def halt(self, desk: Desk, request: Request) -> None:
         """Make execution stop opening anything. Raises Unreachable unless it says that it has."""
         status, data = await self._call("POST", desk, EXECUTION, "/v1/halt", request.halt_body())
-        if status != 200:
+        if status != 200 or not _says_halted(data):
             raise Unreachable(f"execution answers {status}: {_sentence(data)}")
 
     async def _look(self, desk: Desk, component: str, path: str, read: Callable[[bytes], R]) -> tuple[R | None, str]:
@@ -124,7 +127,10 @@ class DeskLink:
     ) -> tuple[int, bytes]:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=256, limit_per_host=8, ttl_dns_cache=5), trust_env=False
+                connector=aiohttp.TCPConnector(limit=512, limit_per_host=8, ttl_dns_cache=5),
+                trust_env=False,
+                # What is packed has no known size.
+                auto_decompress=False,
             )
         url = self._locate(desk, component) + path
         try:
@@ -134,7 +140,11 @@ class DeskLink:
                     method,
                     url,
                     data=msgspec.json.encode(body) if body is not None else None,
-                    headers={"Authorization": f"Bearer {desk.token}", "Content-Type": "application/json"},
+                    headers={
+                        "Authorization": f"Bearer {desk.token}",
+                        "Content-Type": "application/json",
+                        "Accept-Encoding": "identity",
+                    },
                     allow_redirects=False,
                 ) as answer,
             ):
@@ -147,6 +157,14 @@ class DeskLink:
             why = str(error) or f"no answer within {self._budget:g} s"
             raise Unreachable(f"{component} cannot be reached: {why}") from error
         return answer.status, bytes(data)
+
+
+def _says_halted(data: bytes) -> bool:
+    try:
+        body = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return isinstance(body, dict) and body.get("halted") is True
 
 
 def _sentence(data: bytes) -> str:

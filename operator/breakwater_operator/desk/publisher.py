@@ -5,7 +5,7 @@ A crash between any two of these leaves a version that only rises, and the next 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -26,9 +26,10 @@ from breakwater_operator.cluster.errors import ApiError, ApiUnavailable, Conflic
 from breakwater_operator.cluster.kinds import TRADING_POLICY
 from breakwater_operator.desired.inputs import desk_id
 from breakwater_operator.desired.labels import POLICY_UID_ANNOTATION, config_map_name, labels, owner_reference
-from breakwater_operator.desk.backup import ConfigMapDisk
+from breakwater_operator.desk.backup import ConfigMapDisk, believable
 from breakwater_operator.metrics import OperatorMetrics
 from breakwater_operator.store import Store
+from breakwater_operator.verdict.body import count, text
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +57,8 @@ class _Published:
         self.namespace, self.name, self.uid = metadata["namespace"], metadata["name"], metadata["uid"]
         self.desk = DeskId(desk_id(self.namespace, self.name, self.uid))
         self._publisher = publisher
+        self.good: PolicyInForce | None = None
+        """What this operator found or brought into force last. What turns up in the store later was put there by others."""
         manifest = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
@@ -137,23 +140,28 @@ class Publisher:
     async def look(self, body: Mapping[str, Any]) -> PolicyInForce | None:
         """What is in force for this policy's desk, read from its copies the first time. Raises NotPublished."""
         desk = self._desk(body)
-        current = desk.store.current()
-        if current is not None:
-            return current
-        await self._load(desk)
-        return await desk.store.refresh()
+        if desk.good is None:
+            await self._load(desk, body)
+            desk.good = await desk.store.refresh()
+        return desk.good
 
     def known(self, uid: str) -> PolicyInForce | None:
         """What is in force as far as this process knows."""
         desk = self._desks.get(uid)
         return desk.store.current() if desk else None
 
-    async def publish(self, body: Mapping[str, Any], desk: DeskManifests, *, hold: str) -> PolicyInForce:
-        """Bring ``desk`` into force; nothing happens when it already is. Raises NotPublished and PublishConflict."""
+    async def publish(
+        self, body: Mapping[str, Any], desk: DeskManifests, *, hold: str, seen: Iterable[int] = ()
+    ) -> PolicyInForce:
+        """Bring ``desk`` into force; nothing happens when it already is. Raises NotPublished and PublishConflict.
+
+        ``seen``: the versions that components say they obey; what is in force is never below one of them.
+        """
         published = self._desk(body)
-        await self._load(published)
+        await self._load(published, body)
         before = published.store.current()
-        floor = int((body.get("status") or {}).get("version") or 0)
+        versions = (count(body, "status", "version"), published.backup.floor, *seen)
+        floor = max(map(believable, versions))
         try:
             policy = await published.store.apply(desk, who=WHO, hold=hold, floor=floor)
         except StoreUnavailable as error:
@@ -163,7 +171,8 @@ class Publisher:
             raise NotPublished(
                 f"the policy's version or its ConfigMap could not be written: {error}", store=False
             ) from error
-        self._store_problem = ""
+        published.good = policy
+        self._store_problem = "; ".join(policy.problems) if policy.stale else ""
         if before is None or before.version != policy.version:
             self._metrics.count_published()
             log.info("policy in force", desk=published.desk, version=policy.version, hold=policy.hold or None)
@@ -204,9 +213,9 @@ class Publisher:
         return self._desks[uid]
 
     @staticmethod
-    async def _load(desk: _Published) -> None:
+    async def _load(desk: _Published, body: Mapping[str, Any]) -> None:
         try:
-            await desk.backup.load()
+            await desk.backup.load(count(body, "status", "version"), text(body, "status", "versionSHA256"))
         except DiskError as error:
             raise NotPublished(
                 f"the ConfigMap with the policy's copy could not be read: {error}", store=False

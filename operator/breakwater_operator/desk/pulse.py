@@ -18,7 +18,8 @@ from breakwater_operator.verdict.report import DeskReport, carried
 
 PERIOD_SECONDS = 1.0
 JITTER = 0.1
-AT_ONCE = 32
+AT_ONCE = 96
+"""Desks that hang hold a place each for as long as a question may take: the others must not wait for them."""
 FIGURES_SECONDS = 10.0
 """How often a desk's figures may cause a look at its resources when nothing else happens."""
 

@@ -22,11 +22,14 @@ from breakwater_operator.desired.manifest import Manifest
 from breakwater_operator.handlers.context import Context
 from breakwater_operator.verdict.components import ComponentsVerdict, apply_failed, diagnose
 from breakwater_operator.verdict.events import Event
-from breakwater_operator.verdict.reasons import EventReason
+from breakwater_operator.verdict.reasons import EventReason, Reason
 
 log = structlog.get_logger(__name__)
 
 AT_ONCE = 8
+SOON_SECONDS = 5.0
+REFUSED_SECONDS = 30.0
+"""Longest pause while nothing but a refusal (quota, admission, a name that is taken) is in the way: every try writes."""
 
 
 @dataclass
@@ -36,6 +39,8 @@ class Result:
     verdict: ComponentsVerdict
     events: list[Event] = field(default_factory=list)
     retry: str = ""
+    retry_most: float = SOON_SECONDS
+    """Longest pause before the next try."""
     addresses: frozenset[Address] = frozenset()
 
 
@@ -44,6 +49,7 @@ class _Problems:
         self.refused: tuple[str, str] | None = None
         """The first child that was refused, and why."""
         self.retry: list[str] = []
+        self.soon = False
         self.events: list[Event] = []
 
 
@@ -67,10 +73,14 @@ async def apply_children(context: Context, body: Mapping[str, Any], desk: DeskMa
     await _delete_others(context, facts, desired, problems)
     names = [m["metadata"]["labels"]["app.kubernetes.io/component"] for m in desired if m["kind"] == DEPLOYMENT.name]
     verdict = await _diagnose(context, facts, names)
+    if verdict.reason is Reason.CONFIG_MISSING:
+        # Secrets are not watched: a pod that waits for one says that it is gone. The next look writes it anew.
+        context.applier.forget_unread(facts.namespace)
     if problems.refused is not None:
         verdict = apply_failed(*problems.refused)
     addresses = frozenset(address_of(manifest) for manifest in desired)
-    return Result(verdict, problems.events, "; ".join(problems.retry[:3]), addresses)
+    most = SOON_SECONDS if problems.soon or problems.refused is None else REFUSED_SECONDS
+    return Result(verdict, problems.events, "; ".join(problems.retry[:3]), most, addresses)
 
 
 async def _apply(context: Context, manifest: Manifest, uid: str, slots: asyncio.Semaphore, problems: _Problems) -> None:
@@ -80,6 +90,7 @@ async def _apply(context: Context, manifest: Manifest, uid: str, slots: asyncio.
             done = await context.applier.apply(manifest, uid=uid)
     except (Leaving, ApiUnavailable, Conflict) as error:
         problems.retry.append(str(error))
+        problems.soon = True
     except (NotOurs, ApiError) as error:
         # The sentence without the request that was made: a person reads it in a condition.
         said = error.message if isinstance(error, ApiError) else str(error)

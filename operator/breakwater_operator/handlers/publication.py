@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from breakwater.desk.policy_change import refusals
@@ -27,6 +27,9 @@ MODES = (TradingMode.PAPER,)
 """What this version is wired for."""
 
 
+SOON_SECONDS, LATE_SECONDS = 5.0, 60.0
+
+
 @dataclass(frozen=True)
 class Attempt:
     """``desk`` is what to run components for: what is in force, else what is asked for and valid; None: start nothing."""
@@ -35,6 +38,8 @@ class Attempt:
     desk: DeskManifests | None
     retry: str = ""
     """Why it has to be tried again; empty when nothing is left to do."""
+    retry_most: float = SOON_SECONDS
+    """Longest pause before the next try."""
 
 
 async def publish(context: Context, body: Mapping[str, Any], guard: Guard, report: DeskReport | None) -> Attempt:
@@ -43,47 +48,94 @@ async def publish(context: Context, body: Mapping[str, Any], guard: Guard, repor
         before = await context.publisher.look(body)
     except NotPublished as error:
         return _failed(None, None, error)
+    seen = _versions_of(report)
     if guard.stop is None:
-        return await _on_hold(context, body, guard, before)
+        return await _on_hold(context, body, guard, before, seen)
     try:
         asked = DeskManifests(policy_from_object(body), stop_from_object(guard.stop))
     except ManifestError as error:
         said = "; ".join(str(problem) for problem in error.problems)
-        return _kept(before, Reason.INVALID, said)
+        return await _kept(context, body, before, seen, Reason.INVALID, said)
     state = report.stop.view.state if report is not None and report.stop is not None else None
     positions = len(report.execution.positions) if report is not None and report.execution is not None else None
-    wrong = refusals(before.desk if before else None, asked, stop=state, open_positions=positions, modes=MODES)
+    wrong = refusals(_renamed(before, asked), asked, stop=state, open_positions=positions, modes=MODES)
     if wrong:
-        return _kept(before, Reason.REFUSED, "; ".join(f"{p.field} {p.problem}: {p.remedy}" for p in wrong))
+        said = "; ".join(f"{p.field} {p.problem}: {p.remedy}" for p in wrong)
+        return await _kept(context, body, before, seen, Reason.REFUSED, said)
     try:
-        now = await context.publisher.publish(body, asked, hold="")
-    except PublishConflict as error:
-        raise Retry(str(error), at_once=True) from error
+        now = await _bring(context, body, asked, "", seen)
     except NotPublished as error:
         return _failed(before, asked, error)
+    if now.stale:
+        return _not_in_store(now)
     return Attempt(_publication(now, True, Reason.PUBLISHED, f"version {now.version} is in force"), now.desk)
 
 
-async def _on_hold(context: Context, body: Mapping[str, Any], guard: Guard, before: PolicyInForce | None) -> Attempt:
-    reason, message = guard.reason or Reason.NO_EMERGENCY_STOP, guard.message
+def _renamed(before: PolicyInForce | None, asked: DeskManifests) -> DeskManifests | None:
+    """What is in force, guarded by a stop of the name asked for: of two stops a person may keep either."""
     if before is None:
-        return _kept(None, reason, message)
+        return None
+    return replace(before.desk, stop=replace(before.desk.stop, name=asked.stop.name))
+
+
+async def _bring(
+    context: Context, body: Mapping[str, Any], desk: DeskManifests, hold: str, seen: tuple[int, ...]
+) -> PolicyInForce:
     try:
-        now = await context.publisher.publish(body, before.desk, hold=message)
+        return await context.publisher.publish(body, desk, hold=hold, seen=seen)
     except PublishConflict as error:
         raise Retry(str(error), at_once=True) from error
+
+
+async def _on_hold(
+    context: Context, body: Mapping[str, Any], guard: Guard, before: PolicyInForce | None, seen: tuple[int, ...]
+) -> Attempt:
+    reason, message = guard.reason or Reason.NO_EMERGENCY_STOP, guard.message
+    if before is None:
+        return Attempt(_publication(None, False, reason, message), None)
+    try:
+        now = await _bring(context, body, before.desk, message, seen)
     except NotPublished as error:
-        failed = _failed(before, None, error)
-        return Attempt(_publication(before, False, reason, f"{message}. {error}"), before.desk, failed.retry)
+        return Attempt(_publication(before, False, reason, f"{message}. {error}"), before.desk, str(error))
+    if now.stale:
+        return _not_in_store(now)
     said = f"version {now.version} is on hold: {message}"
     return Attempt(_publication(now, False, Reason.ON_HOLD, said), now.desk)
 
 
-def _kept(before: PolicyInForce | None, reason: Reason, message: str) -> Attempt:
-    """The last good policy stays."""
-    if before is not None:
-        message = f"{message}. Version {before.version} stays in force"
-    return Attempt(_publication(before, False, reason, message), before.desk if before else None)
+async def _kept(
+    context: Context,
+    body: Mapping[str, Any],
+    before: PolicyInForce | None,
+    seen: tuple[int, ...],
+    reason: Reason,
+    message: str,
+) -> Attempt:
+    """The last good policy stays: it is brought into force again, should anybody have put another in its place."""
+    if before is None:
+        return Attempt(_publication(None, False, reason, message), None)
+    try:
+        now = await _bring(context, body, before.desk, before.hold, seen)
+    except NotPublished as error:
+        said = f"{message}. Version {before.version} stays, and could not be confirmed: {error}"
+        return Attempt(_publication(before, False, reason, said), before.desk, str(error))
+    if now.stale:
+        return _not_in_store(now)
+    said = f"{message}. Version {now.version} stays in force"
+    return Attempt(_publication(now, False, reason, said), now.desk)
+
+
+def _not_in_store(now: PolicyInForce) -> Attempt:
+    """A version that was given out and is not in the store: components do not get it, and open nothing before long."""
+    said = f"version {now.version} could not be brought to the store: {'; '.join(now.problems) or 'no reason given'}"
+    # Every try gives out another version.
+    return Attempt(_publication(now, False, Reason.STORE_UNAVAILABLE, said), now.desk, said, LATE_SECONDS)
+
+
+def _versions_of(report: DeskReport | None) -> tuple[int, ...]:
+    """What the components say they obey. One that is above ours was read from a copy which somebody else wrote."""
+    parts = (report.stop, report.execution) if report is not None else ()
+    return tuple(part.policy.version for part in parts if part is not None and part.policy is not None)
 
 
 def _failed(before: PolicyInForce | None, asked: DeskManifests | None, error: NotPublished) -> Attempt:

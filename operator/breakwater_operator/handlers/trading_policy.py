@@ -6,10 +6,12 @@ import structlog
 
 from breakwater_operator.cluster.kinds import CONFIG_MAP, EMERGENCY_STOP, TRADING_POLICY
 from breakwater_operator.desired.labels import config_map_name
+from breakwater_operator.desk.backup import BELIEVABLE
 from breakwater_operator.desk.publisher import NotPublished
 from breakwater_operator.handlers.children import Result, apply_children
 from breakwater_operator.handlers.context import Context, Known
 from breakwater_operator.handlers.publication import Attempt, publish
+from breakwater_operator.store import Body
 from breakwater_operator.verdict.body import count, name_of, section, text
 from breakwater_operator.verdict.events import Event, policy_events
 from breakwater_operator.verdict.guard import Guard, guard_of
@@ -39,21 +41,24 @@ class PolicyHandler:
         self._versions: dict[str, int] = {}
         """By uid: the version that an Event last told of. The status alone does not say: claiming a version writes it."""
         self._first_seen: dict[str, float] = {}
+        self._uids: dict[Key, str] = {}
 
     async def look(self, key: Key) -> float | None:
         """Publish, apply, report. Seconds after which to look again. Raises Retry while something could not be done."""
         context = self._context
         body = context.objects.get(TRADING_POLICY, key.namespace, key.name)
+        if key in self._uids and (body is None or body["metadata"]["uid"] != self._uids[key]):
+            self._forget(key, self._uids.pop(key))
         known = context.known.get((key.namespace, key.name))
-        if known is not None and (body is None or body["metadata"]["uid"] != known.uid):
-            self._forget(key, known)
-            known = None
         if body is None or body["metadata"].get("deletionTimestamp"):
             # The garbage collector removes the components; claims stay.
             self._tell_stops(key)
             return None
         guard = guard_of(key.name, context.objects.of_namespace(EMERGENCY_STOP, key.namespace))
         uid = body["metadata"]["uid"]
+        self._uids[key] = uid
+        if count(body, "status", "version") > BELIEVABLE:
+            body = await self._without_version(key, body)
         self._versions.setdefault(uid, count(body, "status", "version"))
         if guard.stop is None and not self._expected_long(uid) and context.publisher.known(uid) is None:
             # Both resources usually come in one file, the policy first.
@@ -65,10 +70,12 @@ class PolicyHandler:
             self._results[uid] = result
             context.pulse.follow(context.desk_of(body))
         self._note(key, known, uid, attempt, result, guard)
-        again = await self._report(key, guard, attempt, result, [*(result.events if result else ()), *restored])
+        again = await self._report(key, uid, guard, attempt, result, [*(result.events if result else ()), *restored])
         retry = attempt.retry or (result.retry if result else "")
         if retry:
-            raise Retry(retry, most=MOST_WAIT_SECONDS)
+            waits = [attempt.retry_most] if attempt.retry else []
+            waits += [result.retry_most] if result is not None and result.retry else []
+            raise Retry(retry, most=min(waits))
         if result is not None and not result.verdict.ready:
             return STARTING_SECONDS
         return min(again or REGULAR_SECONDS, REGULAR_SECONDS)
@@ -78,12 +85,13 @@ class PolicyHandler:
         return now - self._first_seen.setdefault(uid, now) >= PAIR_SECONDS
 
     async def _report(
-        self, key: Key, guard: Guard, attempt: Attempt, result: Result | None, events: list[Event]
+        self, key: Key, uid: str, guard: Guard, attempt: Attempt, result: Result | None, events: list[Event]
     ) -> float | None:
         context = self._context
         # Claiming a version changed the status.
         body = context.objects.get(TRADING_POLICY, key.namespace, key.name)
-        if body is None:
+        if body is None or body["metadata"]["uid"] != uid:
+            # Deleted, or made anew: nothing of this desk belongs into the new one's status.
             return None
         old = section(body, "status")
         standing = Standing(
@@ -91,7 +99,7 @@ class PolicyHandler:
             publication=attempt.publication,
             problem=(guard.reason, guard.message) if guard.reason is not None else None,
             components=result.verdict if result else None,
-            report=context.pulse.report(body["metadata"]["uid"]),
+            report=context.pulse.report(uid),
         )
         status = policy_status(
             old,
@@ -103,10 +111,23 @@ class PolicyHandler:
         )
         written, again = await context.write_status(key, body, [status])
         now = section(written, "status")
-        uid = body["metadata"]["uid"]
         await context.recorder.record(body, [*events, *policy_events({**old, "version": self._versions[uid]}, now)])
         self._versions[uid] = count(now, "version")
         return again
+
+    async def _without_version(self, key: Key, body: Body) -> Body:
+        """The body after a version that nobody gave out was taken from its status; the next one is found from the copies."""
+        context = self._context
+        log.error("status.version was forged and is taken out", namespace=key.namespace, policy=key.name)
+        now = await context.api.patch_status(
+            TRADING_POLICY,
+            key.namespace,
+            key.name,
+            {"version": None},
+            resource_version=body["metadata"]["resourceVersion"],
+        )
+        context.objects.put(TRADING_POLICY, now)
+        return now
 
     async def _restore_copy(self, key: Key, uid: str) -> list[Event]:
         """Put the ConfigMap with the policy's copy back when somebody changed or deleted it."""
@@ -139,14 +160,14 @@ class PolicyHandler:
         stops = self._context.objects.of_namespace(EMERGENCY_STOP, key.namespace)
         return [name_of(stop) for stop in stops if text(stop, "spec", "policyRef", "name") == key.name]
 
-    def _forget(self, key: Key, known: Known) -> None:
+    def _forget(self, key: Key, uid: str) -> None:
         context = self._context
         log.info("desk forgotten", namespace=key.namespace, policy=key.name)
-        context.publisher.forget(known.uid)
-        context.pulse.forget(known.uid)
-        if (result := self._results.pop(known.uid, None)) is not None:
+        context.publisher.forget(uid)
+        context.pulse.forget(uid)
+        if (result := self._results.pop(uid, None)) is not None:
             context.applier.forget(result.addresses)
-        self._versions.pop(known.uid, None)
-        self._first_seen.pop(known.uid, None)
+        self._versions.pop(uid, None)
+        self._first_seen.pop(uid, None)
         context.known.pop((key.namespace, key.name), None)
         context.figures_written.pop(key, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from breakwater.domain.refusals import RefusalCode
 from breakwater.domain.stop_state import StopState
 from breakwater_operator.verdict.body import Body, count, cut, entries, text
 from breakwater_operator.verdict.reasons import WARNINGS, ConditionType, EventReason, Reason
@@ -78,6 +79,16 @@ def stop_events(old: Body, new: Body) -> tuple[Event, ...]:
             found.append(Event(reason, cut(_transition(before, state, new), _MOST_NOTE), "Observe"))
             before = state
     return (*found, *_condition_events(old, new))
+
+
+def repeated(answer: Body) -> Event:
+    """A request came under an id that has this ``answer`` already."""
+    asked = f"{text(answer, 'kind').lower()} {text(answer, 'requestID')}"
+    note = (
+        f"{asked} ({RefusalCode.REQUEST_REPEATED.value}): this id was answered at {text(answer, 'time')} already, "
+        "nothing was done now: send the request again under a new requestID"
+    )
+    return Event(EventReason.REQUEST_REFUSED, note, "Answer")
 
 
 def _transition(before: StopState | None, state: StopState, new: Body) -> str:

@@ -59,9 +59,10 @@ def reset_line(stop: StopReport, stop_name: str, namespace: str) -> str:
         "requestID": f"{prefix}{used + 1}",
         "tripID": trip.trip_id,
         "reason": "why it is safe again",
+        # Always said: a merge patch keeps what an earlier request asked for.
+        "newBaseline": _codes(stop, baseline=False) - _codes(stop, baseline=True)
+        == {RefusalCode.RESET_CAUSE_NOT_GONE.value},
     }
-    if _codes(stop, baseline=False) - _codes(stop, baseline=True) == {RefusalCode.RESET_CAUSE_NOT_GONE.value}:
-        reset["newBaseline"] = True
     patch = json.dumps({"spec": {"reset": reset}}, separators=(",", ":"))
     return f"kubectl patch estop {stop_name} -n {namespace} --type merge -p '{patch}'"
 

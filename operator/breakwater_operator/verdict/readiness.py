@@ -122,7 +122,17 @@ def _no_lease(standing: Standing) -> tuple[Reason, str] | None:
 
 
 def _unconfirmed(standing: Standing) -> str:
+    report = standing.report
+    said = (
+        [
+            f"{who} obeys {f'version {part.policy.version}' if part.policy is not None else 'none'}"
+            for who, part in (("emergency stop", report.stop), ("execution", report.execution))
+            if part is not None
+        ]
+        if report is not None
+        else []
+    )
     return (
         f"version {standing.publication.version} of the policy is published, but emergency stop and execution do not "
-        "both obey it yet: look at the store (Redis) and at their logs"
+        f"both obey it yet ({', '.join(said) or 'neither answers'}): look at the store (Redis) and at their logs"
     )

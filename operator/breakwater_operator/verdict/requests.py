@@ -62,7 +62,9 @@ def unanswered(spec: Body, status: Body, outcomes: Iterable[Outcome]) -> tuple[R
 
     ``spec`` is the resource's own, not the checked one: a mistake elsewhere in it must not hold up a trip.
     """
-    known = {_key(answer) for answer in entries(status, "requests")} | {(o.kind.value, o.request_id) for o in outcomes}
+    known = {key_of(answer) for answer in entries(status, "requests")} | {
+        (o.kind.value, o.request_id) for o in outcomes
+    }
     return tuple(request for request in requests_in(spec) if request.key not in known)
 
 
@@ -91,10 +93,10 @@ def merged_answers(old: Sequence[Body], outcomes: Iterable[Outcome], spec: Body)
     An answer once given stays word for word. Of more than 32 the oldest go, but never one to a request that still
     stands in ``spec``: without its answer it would be sent again.
     """
-    kept: dict[Key, dict[str, Any]] = {_key(answer): dict(answer) for answer in old}
+    kept: dict[Key, dict[str, Any]] = {key_of(answer): dict(answer) for answer in old}
     for outcome in outcomes:
         answer = answer_of(outcome)
-        kept.setdefault(_key(answer), answer)
+        kept.setdefault(key_of(answer), answer)
     # Times end in Z and have one length, so that they sort as text; the sort is stable for equal ones.
     ordered = sorted(kept.items(), key=lambda item: str(item[1].get("time", "")))
     standing = {request.key for request in requests_in(spec)}
@@ -125,5 +127,6 @@ def answer_of(outcome: Outcome) -> dict[str, Any]:
     return answer
 
 
-def _key(answer: Mapping[str, Any]) -> Key:
+def key_of(answer: Mapping[str, Any]) -> Key:
+    """Which request an entry of ``status.requests`` answers."""
     return str(answer.get("kind", "")), str(answer.get("requestID", ""))

@@ -49,8 +49,10 @@ def policy_status(
     version = max(count(old, "version"), publication.version or 0)
     if version:
         status["version"] = version
-    if publication.digest or text(old, "versionSHA256"):
-        status["versionSHA256"] = publication.digest or text(old, "versionSHA256")
+    # A digest of an older version, which another operator has passed meanwhile, would not be this version's.
+    digest = publication.digest if publication.version == version else ""
+    if digest or text(old, "versionSHA256"):
+        status["versionSHA256"] = digest or text(old, "versionSHA256")
     if fetched := _fetched_at(old, version, standing):
         status["fetchedAt"] = fetched
     if mode := _mode(old, publication, execution.mode if execution else None):
@@ -76,9 +78,18 @@ def policy_status(
 
 
 def stop_status(
-    old: Body, *, name: str, namespace: str, generation: int, standing: Standing, requests: Sequence[Mapping[str, Any]]
+    old: Body,
+    *,
+    name: str,
+    namespace: str,
+    generation: int,
+    standing: Standing,
+    requests: Sequence[Mapping[str, Any]],
+    policy_status: Body,
 ) -> dict[str, Any]:
     """The whole status of an EmergencyStop; ``old`` is the one it has, ``requests`` come from `merged_answers`.
+
+    ``policy_status`` is the status of its policy, which says when the desk last obeyed the version in force.
 
     With ``standing.problem`` the stop guards nothing: nothing is mirrored, what it last said stays.
     """
@@ -95,7 +106,7 @@ def stop_status(
             key: value for key, value in old.items() if key not in ("observedGeneration", "conditions", "requests")
         }
     status["requests"] = [dict(answer) for answer in requests]
-    was_confirmed = confirmed(standing) or _was_ready(old)
+    was_confirmed = confirmed(standing) or _lately_confirmed(policy_status, standing.now)
     facts = _facts(old, name=name, namespace=namespace, standing=standing, was_confirmed=was_confirmed)
     status["conditions"] = with_conditions(entries(old, "conditions"), facts, generation, standing.now)
     return status
@@ -136,17 +147,14 @@ def _fetched_at(old: Body, version: int, standing: Standing) -> str:
     before = parsed_moment(text(old, "fetchedAt"))
     if not confirmed(standing):
         return text(old, "fetchedAt") if before else ""
-    moved = before is None or version != count(old, "version") or standing.now - before >= CONFIRMED_EVERY
+    moved = before is None or version != count(old, "version") or abs(standing.now - before) >= CONFIRMED_EVERY
     return moment(standing.now) if moved else text(old, "fetchedAt")
 
 
 def _lately_confirmed(old: Body, now: datetime) -> bool:
     before = parsed_moment(text(old, "fetchedAt"))
-    return before is not None and now - before <= CONFIRMED_FOR
-
-
-def _was_ready(old: Body) -> bool:
-    return any(c.get("type") == ConditionType.READY and c.get("status") == "True" for c in entries(old, "conditions"))
+    # One from the future confirms nothing: else it would hold for ever.
+    return before is not None and abs(now - before) <= CONFIRMED_FOR
 
 
 def _mode(old: Body, publication: Publication, reported: str | None) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-
 from tests.cluster.desks.lab import PROJECT, RELEASE_NAMESPACE, Lab, profile
 from tests.cluster.local.clients import Client
 from tests.cluster.local.layout import Cluster
+from tests.cluster.local.processes import ClusterError
 
 DESK_A = "desk-a"
 
@@ -17,12 +17,14 @@ DESK_A = "desk-a"
 def lab(cluster: Cluster, kubectl: Client, helm: Client) -> Iterator[Lab]:
     """A cluster with Breakwater in it; a cluster that was given is left as it was found."""
     found = Lab(cluster, kubectl, helm)
+    if cluster.given and kubectl.run("get", "tradingpolicies", "-A", "-o", "name").stdout.strip():
+        pytest.fail("the cluster that KUBECONFIG names runs desks already: the tests would trip and delete in it")
     chart = str(PROJECT / "helm" / "breakwater")
     try:
         helm(
             "install", "breakwater", chart, "-n", RELEASE_NAMESPACE, "--create-namespace", "--wait", "--timeout", "90s"
         )
-    except Exception as error:
+    except ClusterError as error:
         pytest.fail(f"{error}\n{found.situation()}")
     yield found
     if cluster.given:

@@ -15,7 +15,6 @@ from typing import Any
 
 import httpx
 import pytest
-
 from tests.cluster.local.clients import Client
 from tests.cluster.local.layout import Cluster
 from tests.cluster.local.pki import write_private
@@ -155,7 +154,7 @@ class Lab:
                 last = fact()
                 if last:
                     return last
-            except (httpx.HTTPError, KeyError, IndexError, ValueError) as error:
+            except (httpx.HTTPError, LookupError, ValueError) as error:
                 last = error
             time.sleep(0.15)
         pytest.fail(
@@ -185,11 +184,11 @@ class Lab:
         desks = self.kubectl.run("get", "tp,estop", "-A", "-o", "json").stdout
         conditions = []
         for item in json.loads(desks or '{"items": []}')["items"]:
-            for each in item.get("status", {}).get("conditions", []):
-                if each["type"] in ("Ready", "PolicyPublished", "ComponentsReady"):
-                    conditions.append(
-                        f"{item['kind']} {each['type']}={each['status']} {each['reason']}: {each['message']}"
-                    )
+            conditions += [
+                f"{item['kind']} {each['type']}={each['status']} {each['reason']}: {each['message']}"
+                for each in item.get("status", {}).get("conditions", [])
+                if each["type"] in ("Ready", "PolicyPublished", "ComponentsReady")
+            ]
         return "\n".join([pods, *conditions, "operator:", self.operator_log(15)])
 
     # ------------------------------------------------------------------------------------------ processes
@@ -199,8 +198,11 @@ class Lab:
         return [Container(e["namespace"], e["pod"], e["container"], e["pid"], e["podIP"]) for e in found if e["pid"]]
 
     def container(self, namespace: str, start: str) -> Container:
-        """The running container of the pod whose name begins with ``start``. Raises IndexError."""
-        return [c for c in self.containers() if c.namespace == namespace and c.pod.startswith(start)][0]
+        """The running container of the pod whose name begins with ``start``. Raises LookupError."""
+        for each in self.containers():
+            if each.namespace == namespace and each.pod.startswith(start):
+                return each
+        raise LookupError(f"no container of {namespace}/{start}... runs")
 
     def operator(self) -> Container:
         return self.container(RELEASE_NAMESPACE, "breakwater-operator")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import yaml
-
 from tests.cluster.desks.lab import COMPONENTS, RELEASE_NAMESPACE, Lab, profile
 
 

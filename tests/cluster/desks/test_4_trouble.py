@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.cluster.desks.lab import RELEASE_NAMESPACE, Lab, profile
 from tests.cluster.local.control_plane import ControlPlane
 

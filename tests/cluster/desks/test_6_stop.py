@@ -51,10 +51,21 @@ def test_trip_by_patch_closes_the_gate_and_a_reset_is_answered_once(lab: Lab, de
     # The same patch again, and the object touched: a refused request never fires later.
     _reset(lab, desk, "r1")
     lab.kubectl("annotate", "estop", "main", "-n", desk, "example.com/touched=1", "--overwrite")
+    # Nor does the component itself judge it anew when somebody hands it over again.
+    body = {"kind": "reset", "requestID": "r1", "tripID": stop["tripID"], "reason": "checked", "requestedBy": "kim"}
+    asked = [
+        lab.request(
+            desk, "main", "emergency-stop", "POST", "/v1/stop/requests", token=lab.token("main", desk), json=body
+        )
+        for _ in range(2)
+    ]
+    assert [each.status_code for each in asked] == [409, 409]
+    assert asked[0].json() == asked[1].json()
     other = _reset(lab, desk, "r2", tripID="another-trip")
     assert other["accepted"] is False
     after = lab.status("estop", "main", desk)
     assert [r["requestID"] for r in after["requests"]] == ["t1", "r1", "r2"]
+    assert after["requests"][1] == refused
     assert (after["state"], after["epoch"]) == (before["state"], before["epoch"])
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import httpx
 import pytest
 import yaml
-
 from tests.cluster.desks.lab import Lab
 
 NAMESPACE = "desk-b"
@@ -21,7 +19,7 @@ POLICY = {
     "spec": {
         "symbols": ["BTCUSDT", "ETHUSDT"],
         "signals": {"sources": ["External"]},
-        "venue": {"paper": {"market": "synthetic:1", "speed": 60, "crashAfterMinutes": 60}},
+        "venue": {"paper": {"market": "synthetic:1", "speed": 60, "crashAfterMinutes": 40}},
     },
 }
 STOP = {
@@ -63,16 +61,16 @@ class Optimist:
                     self._lab.request(
                         self._namespace, "main", "ai-engine", "POST", "/v1/signals", token=token, json=signal
                     )
-                except (httpx.HTTPError, IndexError):
+                except (httpx.HTTPError, LookupError):
                     continue
 
 
 @pytest.fixture(scope="module")
-def crashing(lab: Lab) -> Iterator[str]:
+def crashing(lab: Lab) -> str:
     lab.namespace(NAMESPACE)
     lab.apply(yaml.safe_dump_all([POLICY, STOP]), NAMESPACE)
     lab.ready("main", NAMESPACE)
-    yield NAMESPACE
+    return NAMESPACE
 
 
 def _answered(lab: Lab, request: str) -> dict[str, Any]:
@@ -126,3 +124,43 @@ _again = iter(range(1000))
 
 def _ask_again(lab: Lab) -> dict[str, Any]:
     return _ask(lab, f"again-{next(_again)}")
+
+
+def test_trip_asked_for_while_the_operator_dies_is_answered_once_and_done(lab: Lab, crashing: str) -> None:
+    epoch = lab.status("estop", "main", crashing)["epoch"]
+    lab.patch("estop", "main", crashing, {"spec": {"trip": {"requestID": "t-killed", "reason": "operator dies"}}})
+    lab.kill_operator()
+    answer = _answered(lab, "t-killed")
+    assert answer["accepted"] is True, answer
+    lab.until(lambda: lab.gate(crashing)[0] == "REDUCE_ONLY", what="the gate closes")
+    stop = lab.until(
+        lambda: (s := lab.status("estop", "main", crashing))["state"] == "COOLING_DOWN" and s, what="flat again"
+    )
+    assert stop["epoch"] == epoch + 2
+    answers = [each["requestID"] for each in stop["requests"]]
+    assert answers.count("t-killed") == 1
+
+
+def test_reset_asked_for_while_the_operator_dies_is_answered_once(lab: Lab, crashing: str) -> None:
+    _cooled_down(lab)
+    trip = lab.status("estop", "main", crashing)["tripID"]
+    # A merge patch keeps what the request before had: newBaseline has to be said.
+    reset = {"requestID": "r-killed", "tripID": trip, "reason": "operator dies", "newBaseline": False}
+    lab.patch("estop", "main", crashing, {"spec": {"reset": reset}})
+    lab.kill_operator()
+    answer = _answered(lab, "r-killed")
+    assert answer["accepted"] is True, answer
+    lab.until(lambda: lab.status("estop", "main", crashing)["state"] == "ARMED", what="armed again")
+    answers = [each["requestID"] for each in lab.status("estop", "main", crashing)["requests"]]
+    assert answers.count("r-killed") == 1
+
+
+def _cooled_down(lab: Lab) -> None:
+    """Wait until the desk's own stop misses nothing for a reset any more."""
+    token = lab.token("main", NAMESPACE)
+
+    def nothing_missing() -> bool:
+        answer = lab.request(NAMESPACE, "main", "emergency-stop", "GET", "/v1/stop", token=token).json()
+        return bool(answer["reset"]["plain"] == [])
+
+    lab.until(nothing_missing, 60, what="a reset may be accepted")

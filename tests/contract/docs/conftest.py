@@ -27,6 +27,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
+NEEDS_CLUSTER = "05-kubernetes.md"
+"""Followed in a cluster: tests/cluster/test_guide.py."""
 START_SECONDS, COMMAND_SECONDS, STOP_SECONDS = 60.0, 120.0, 30.0
 MOMENTS = 8
 SHORT_DRILL = "--start 2025-10-10T20:00:00Z --end 2025-10-10T20:45:00Z"
@@ -130,7 +132,7 @@ class Reader:
 
     async def follow(self, commands: list[Command]) -> None:
         """Run them all; what went otherwise than written is in ``problems``. Nothing is left running."""
-        for name in ("profiles", "crds", "Makefile"):
+        for name in ("profiles", "crds", "helm", "Makefile"):
             (self.home / name).symlink_to(ROOT / name)
         (self.home / ".venv").symlink_to(sys.prefix)
         self._shell = await self._start("bash", "--norc", "--noprofile", stdin=True)
@@ -257,8 +259,9 @@ def _free_port() -> int:
 
 @pytest.fixture(scope="session")
 def documents() -> list[Path]:
-    """What a reader follows: the README and the guide."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
+    """What a reader follows: the README and the guide, but for the page that needs a cluster."""
+    guide = sorted((ROOT / "docs" / "guide").glob("*.md"))
+    return [ROOT / "README.md", *(page for page in guide if page.name != NEEDS_CLUSTER)]
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-NAMES = ["README.md", *sorted(path.name for path in (ROOT / "docs" / "guide").glob("*.md"))]
+GUIDE = {path.name for path in (ROOT / "docs" / "guide").glob("*.md")}
+NAMES = ["README.md", *sorted(GUIDE - {"05-kubernetes.md"})]
+"""The page about Kubernetes is followed in a cluster: tests/cluster/test_guide.py."""
 
 
 @pytest.mark.skipif(

@@ -217,7 +217,15 @@ def test_any_sequence_of_stop_statuses_is_taken_write_by_write(api_server: Serve
     for standing in sequence:
         outcomes = answers(standing.report.stop) if standing.report else ()
         requests = merged_answers(old.get("requests", []), outcomes, spec)
-        new = stop_status(old, name="main", namespace="desk-a", generation=3, standing=standing, requests=requests)
+        new = stop_status(
+            old,
+            name="main",
+            namespace="desk-a",
+            generation=3,
+            standing=standing,
+            requests=requests,
+            policy_status={},
+        )
         for write in stop_writes(old, new):
             patch = status_patch(old, write)
             if patch is None:

@@ -162,6 +162,9 @@ async def test_entry_stop_out_and_halt_over_real_http(tmp_path: Path, policy: An
             answered = await http.post("/v1/halt", json=body, headers=headers)
             assert answered.status_code == 200
             assert answered.json()["gate"] == "REDUCE_ONLY"
+            assert answered.json()["halted"] is True
+            repeated = await http.post("/v1/halt", json=body, headers=headers)
+            assert (repeated.status_code, repeated.json()["halted"]) == (200, True)
             await twin.until(
                 lambda: (
                     not twin.venue.ledger.open_algo_orders("paper")
@@ -174,6 +177,12 @@ async def test_entry_stop_out_and_halt_over_real_http(tmp_path: Path, policy: An
             assert shown["positions"] == {}
             assert shown["mode"] == "Paper"
             assert shown["policy"] == {"version": 1, "stale": False, "hold": ""}
+            # As if re-armed: the same request again halts nothing, and says so.
+            twin.service.books.halt = None
+            await twin.until(lambda: twin.service.gate()[1] is None)
+            late = (await http.post("/v1/halt", json=body, headers=headers)).json()
+            assert (late["halted"], late["gate"], late["who"]) == (False, "OPEN", "alice")
+            assert "send a new requestID" in late["text"]
 
 
 def fills(twin: Twin) -> list[OrderFilled]:

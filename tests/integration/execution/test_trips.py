@@ -233,6 +233,64 @@ def test_halt_survives_a_restart_and_is_lifted_by_the_rearmed_stop_only(play: Pl
     play(scenario)
 
 
+async def rearm(rig: Any) -> None:
+    """A stop that has cooled down is re-armed by a person."""
+    await rig.stop_state(StopState.ARMED)
+    await rig.say(
+        "emergency_stop",
+        StopRearmed(9, StopState.COOLING_DOWN, StopState.ARMED, rig.clocks.market.now(), "bob", "checked"),
+    )
+    await rig.sleep(1)
+    await rig.snapshot()
+    await rig.sleep(0.1)
+
+
+@pytest.mark.parametrize("restarts", [0, 2])
+def test_halt_repeated_after_the_rearm_gets_its_old_answer_and_halts_nothing(play: Play, restarts: int) -> None:
+    async def scenario(rig: Any) -> None:
+        first = await rig.service.halt("alice", "news", "t1")
+        second = await rig.service.halt("carol", "me too", "t2")
+        assert second == first
+        await rearm(rig)
+        assert rig.service.books.halt is None
+        for _ in range(restarts):  # the second one reads what the first one compacted
+            await rig.kill()
+            await rig.start()
+            await rig.sleep(1)
+        for request in ("t1", "t2"):
+            again = await rig.service.halt("alice", "news", request)
+            assert (again.who, again.reason, again.time) == (first.who, first.reason, first.time)
+        assert rig.service.books.halt is None
+        await rig.service.halt("alice", "news", "t3")
+        assert rig.service.gate()[1].code == "HALTED_BY_PERSON"
+
+    play(scenario)
+
+
+def test_halt_without_an_id_halts_each_time(play: Play) -> None:
+    async def scenario(rig: Any) -> None:
+        await rig.service.halt("alice", "news")
+        await rearm(rig)
+        assert rig.service.books.halt is None
+        await rig.service.halt("alice", "news")
+        assert rig.service.gate()[1].code == "HALTED_BY_PERSON"
+
+    play(scenario)
+
+
+def test_ids_of_halts_are_kept_up_to_a_bound_the_newest_first(play: Play) -> None:
+    async def scenario(rig: Any) -> None:
+        for number in range(300):
+            await rig.service.halt("alice", "news", f"t{number}")
+        known = list(rig.service.books.halts_answered)
+        assert known == [f"t{number}" for number in range(300 - 256, 300)]
+        await rig.kill()
+        await rig.start()
+        assert list(rig.service.books.halts_answered) == known
+
+    play(scenario)
+
+
 def test_halt_is_handed_over_to_the_tripped_stop(play: Play) -> None:
     async def scenario(rig: Any) -> None:
         await rig.propose(rig.entry())

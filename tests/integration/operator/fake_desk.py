@@ -29,6 +29,9 @@ class FakeDesk:
     policy: dict[str, Any] | None = None
     drawdown: str = "0"
     audit: list[dict[str, Any]] = field(default_factory=list)
+    reject_trips: bool = False
+    """Whether a trip is answered with 503, while everything else works."""
+    rejected: int = 0
     heard: asyncio.Event = field(default_factory=asyncio.Event)
 
     def move(self, to: str, who: str, reason: str) -> None:
@@ -161,7 +164,11 @@ class FakeDesks:
         if what == ("GET", "execution", "execution"):
             return web.json_response(desk.execution())
         if what == ("POST", "emergency-stop", "stop/requests"):
-            status, body = desk.answer(await request.json())
+            asked = await request.json()
+            if desk.reject_trips and asked["kind"] == "trip":
+                desk.rejected += 1
+                return web.json_response({"code": "UNAVAILABLE", "text": "disk full"}, status=503)
+            status, body = desk.answer(asked)
             desk.heard.set()
             return web.json_response(body, status=status)
         if what == ("POST", "execution", "halt"):

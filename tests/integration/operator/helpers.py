@@ -11,7 +11,7 @@ import httpx
 from tests.cluster.local.control_plane import ControlPlane
 from tests.integration.operator.fake_desk import FakeDesks
 
-from breakwater_operator.cluster.kinds import BY_NAME, EVENT, Kind
+from breakwater_operator.cluster.kinds import BY_NAME, EMERGENCY_STOP, EVENT, Kind
 from breakwater_operator.desired.inputs import Platform
 from breakwater_operator.main import Operator
 from breakwater_operator.settings import OperatorSettings
@@ -103,6 +103,12 @@ async def eventually(condition: Callable[[], Awaitable[Any]], what: str) -> Any:
                 await asyncio.sleep(0.05)
     except TimeoutError:
         raise AssertionError(f"not within {SECONDS:g} s: {what}") from None
+
+
+async def answered(cluster: Cluster, request: str, name: str = "main") -> bool:
+    """Whether the status of the stop ``name`` has an answer to ``request``."""
+    found = (await cluster.status(EMERGENCY_STOP, name)).get("requests", [])
+    return request in [answer["requestID"] for answer in found]
 
 
 class Operators:

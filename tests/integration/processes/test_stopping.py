@@ -44,6 +44,39 @@ def test_sigterm_while_a_component_waits_for_the_venue_is_a_clean_end(make_proce
         assert desk.terminate(name) == 0, desk.log(name)
 
 
+@pytest.mark.parametrize("hangs", [False, True])
+def test_sigterm_while_redis_is_awaited_at_the_start_is_a_clean_end(processes: Any, hangs: bool) -> None:
+    if hangs:
+        processes.start_valkey()
+        processes.until((processes.root / "r.sock").exists, what="Redis listens")
+        processes.running["valkey"].send_signal(signal.SIGSTOP)
+    names = ("emergency_stop", "execution", "portfolio", "policy")
+    for name in names:
+        processes.start(name)
+    for name in names:
+        processes.until(
+            lambda name=name: processes.request(name, "GET", "/readyz").status_code == 503, 30, what=f"{name} waits"
+        )
+        assert processes.terminate(name) == 0, processes.log(name)
+
+
+def test_sigterm_in_the_middle_of_flattening_is_a_clean_end_and_the_halt_goes_on_after_it(processes: Any) -> None:
+    processes.start_valkey()
+    for name in ("paper_venue", "policy", "execution"):
+        processes.start(name)
+    processes.until(lambda: processes.execution()["reconciled"], 30, what="compared with the venue")
+    processes.running["paper_venue"].send_signal(signal.SIGSTOP)
+    body = {"requestID": "t1", "reason": "news", "requestedBy": "alice"}
+    assert processes.request("execution", "POST", "/v1/halt", json=body).json()["halted"] is True
+    assert processes.execution()["flattening"] == "halt by alice: news"
+    assert processes.terminate("execution") == 0, processes.log("execution")
+    processes.start("execution")
+    processes.until(lambda: processes.execution()["flattening"] == "halt by alice: news", 30, what="it goes on")
+    processes.running["paper_venue"].send_signal(signal.SIGCONT)
+    processes.until(lambda: processes.execution()["flattening"] is None, 30, what="the venue has confirmed it flat")
+    assert processes.execution()["code"] == "HALTED_BY_PERSON"
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_process_that_listens_on_every_address_is_reached_on_loopback(
     make_processes: Callable[..., Any], host: str

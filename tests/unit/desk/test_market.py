@@ -91,6 +91,24 @@ async def test_anchors_are_kept_and_market_time_runs_on_while_the_venue_is_away(
     assert (slower.market_anchor, slower.wall_anchor, slower.speed) == (WALL + timedelta(hours=20), later, 5)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"{",
+        b"\xff",
+        b'{"source":"synthetic","symbols":["BTCUSDT"],"origin":"2026-01-05T12:00:00"}',
+        b'{"source":"synthetic","symbols":["BTCUSDT"],"origin":"2026-01-05T12:00:00Z","speed":0}',
+        b'{"source":"synthetic","symbols":["BTCUSDT"],"origin":"2026-01-05T12:00:00Z","speed":1e9}',
+        b'{"source":"synthetic","symbols":["BTCUSDT"],"origin":"2026-01-05T12:00:00Z","wall_anchor":"2026-01-05T12:00"}',
+    ],
+)
+async def test_damaged_record_is_refused_with_what_to_do(damage: bytes) -> None:
+    disk = MemoryDisk()
+    await disk.replace("market.json", damage)
+    with pytest.raises(DeskInputError, match=r"market\.json is damaged .* restore it"):
+        read_record(disk)
+
+
 async def test_record_of_before_there_were_anchors_is_still_read() -> None:
     disk = MemoryDisk()
     await disk.replace("market.json", b'{"source":"synthetic","symbols":["BTCUSDT"],"origin":"2026-01-05T12:00:00Z"}')

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from breakwater.desk.venue_clock import ClockChanged, VenueClockReader
+from breakwater.desk import venue_clock
+from breakwater.desk.venue_clock import ClockChanged, ClockUnknown, VenueClockReader
 from breakwater.domain.signals import DataKind
 
 GOOD = {
@@ -70,6 +73,53 @@ async def test_clock_is_asked_until_it_answers_sensibly(venue: Answers) -> None:
     assert clock.market_anchor == datetime(2025, 10, 10, 20, tzinfo=UTC)
     assert "http://venue:8080/v1/clock" in reader.problem
     await reader.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"<!doctype html><title>502</title>",
+        b"",
+        b"\xff\xfe",
+        b"[" * 5000,
+        b'{"marketAnchor":' + b"{" * 5000,
+        json.dumps({**GOOD, "padding": "x" * 20_000}).encode(),
+        json.dumps({**GOOD, "speed": "60"}).encode(),
+        json.dumps(GOOD).replace("60.0", "1e400").encode(),
+        json.dumps(GOOD).replace("60.0", "NaN").encode(),
+        {**GOOD, "speed": 61},
+        {**GOOD, "speed": -1},
+        {**GOOD, "marketAnchor": "9999-12-31T23:59:59Z"},
+        {**GOOD, "marketAnchor": "0001-01-01T00:00:00Z"},
+        {**GOOD, "wallAnchor": "9999-12-31T23:59:59Z"},
+        {**GOOD, "marketAnchor": None},
+        302,
+    ],
+)
+async def test_answer_that_is_no_clock_is_not_lived_by(venue: Answers, answer: Any) -> None:
+    reader = venue(answer, answer, GOOD)
+    with pytest.raises(ClockUnknown, match="http://venue:8080/v1/clock"):
+        await reader.ask()
+    assert (await reader.wait()).speed == 60.0
+    await reader.close()
+
+
+async def test_answer_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def drip(stream: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await stream.readuntil(b"\r\n\r\n")
+            out.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            while True:
+                out.write(b" ")
+                await out.drain()
+                await asyncio.sleep(0.02)
+
+    monkeypatch.setattr(venue_clock, "TIMEOUT_SECONDS", 0.2)
+    async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
+        reader = VenueClockReader(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", Clock())
+        with pytest.raises(ClockUnknown, match="TimeoutError"):
+            await reader.ask()
+        await reader.close()
 
 
 @pytest.mark.parametrize("field", ["marketAnchor", "wallAnchor"])

@@ -169,7 +169,14 @@ def test_tripped_desk_shows_cause_and_the_line_that_arms_it_again(
     line = re.search(r"kubectl patch estop main -n desk-a --type merge -p '(.*)'$", said.message)
     assert line is not None
     assert json.loads(line[1]) == {
-        "spec": {"reset": {"requestID": "reset-4-1", "tripID": "main-4", "reason": "why it is safe again"}}
+        "spec": {
+            "reset": {
+                "requestID": "reset-4-1",
+                "tripID": "main-4",
+                "reason": "why it is safe again",
+                "newBaseline": False,
+            }
+        }
     }
     assert ("cool down until 2025-10-10T21:03:10Z" in said.message) is (state == "COOLING_DOWN")
 
@@ -192,7 +199,7 @@ def test_line_asks_for_a_new_baseline_when_only_that_helps(tripped: MakeReport) 
     assert '"newBaseline":true' in message
     assert "A reset is refused while what fired it still holds" in message
     both = halted(tripped(reset={"plain": [gone], "newBaseline": [gone]}), "main", "desk-a").message
-    assert "newBaseline" not in both
+    assert '"newBaseline":false' in both
 
 
 def test_message_does_not_count_down(tripped: MakeReport) -> None:

@@ -32,9 +32,14 @@ def of_policy(standing: Standing, old: dict[str, Any] | None = None, *, guard: G
 
 
 def of_stop(standing: Standing, old: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
-    requests = fields.pop("requests", [])
     return stop_status(
-        old or {}, name="main-stop", namespace="desk-a", generation=2, standing=standing, requests=requests
+        old or {},
+        name="main-stop",
+        namespace="desk-a",
+        generation=2,
+        standing=standing,
+        requests=fields.pop("requests", []),
+        policy_status=fields.pop("policy_status", {}),
     )
 
 
@@ -355,3 +360,28 @@ def test_notes_fit_an_event(standing: MakeStanding) -> None:
     long = Publication(published=False, reason=Reason.INVALID, message="x" * 5000)
     (event,) = policy_events({}, of_policy(standing(publication=long, components=None, report=None)))
     assert len(event.note) <= 1000
+
+
+def test_confirmation_from_the_future_confirms_nothing(standing: MakeStanding, report: MakeReport) -> None:
+    forged = {"version": 4, "fetchedAt": "2099-01-01T00:00:00Z"}
+    behind = report(stop={"policy": {"version": 3}}, execution={"policy": {"version": 3}})
+    ready = condition(of_policy(standing(report=behind), forged))
+    assert (ready["status"], ready["reason"]) == ("False", "PolicyNotConfirmed")
+    assert "emergency stop obeys version 3, execution obeys version 3" in ready["message"]
+    assert of_policy(standing(), forged)["fetchedAt"] == "2025-10-10T20:50:00Z"
+
+
+def test_stop_whose_desk_never_takes_the_new_version_does_not_stay_ready(
+    standing: MakeStanding, report: MakeReport
+) -> None:
+    before = of_stop(standing())
+    behind = standing(report=report(stop={"policy": {"version": 3}}, execution={"policy": {"version": 3}}))
+    lately = {"fetchedAt": "2025-10-10T20:49:00Z"}
+    long_ago = {"fetchedAt": "2025-10-10T20:40:00Z"}
+    assert condition(of_stop(behind, before, policy_status=lately))["status"] == "True"
+    assert condition(of_stop(behind, before, policy_status=long_ago))["reason"] == "PolicyNotConfirmed"
+
+
+def test_digest_of_a_version_that_was_passed_is_not_put_beside_the_new_one(standing: MakeStanding) -> None:
+    status = of_policy(standing(), {"version": 5, "versionSHA256": "cd" * 32})
+    assert (status["version"], status["versionSHA256"]) == (5, "cd" * 32)

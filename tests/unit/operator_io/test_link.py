@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import hmac
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import web
 
 from breakwater.domain.stop_state import StopRequestKind
 from breakwater.runtime.clocks import WallInfraClock
-from breakwater_operator.desk.link import Desk, DeskLink, Unreachable, desk_token, service_url
+from breakwater_operator.desk.link import MOST_BYTES, Desk, DeskLink, Unreachable, desk_token, service_url
 from breakwater_operator.verdict.requests import Request
 
 DESK = Desk("ns", "main", "uid", "token")
@@ -28,6 +30,7 @@ class Component:
 
     def __init__(self) -> None:
         self.status, self.body, self.hang = 200, b"{}", False
+        self.headers: dict[str, str] = {}
         self.requests: list[tuple[str, str, str, bytes]] = []
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -35,7 +38,7 @@ class Component:
         self.requests.append((request.method, request.path, request.headers.get("Authorization", ""), data))
         if self.hang:
             await asyncio.sleep(3600)
-        return web.Response(status=self.status, body=self.body)
+        return web.Response(status=self.status, body=self.body, headers=self.headers)
 
 
 @pytest.fixture
@@ -64,8 +67,6 @@ def test_token_is_the_hmac_of_the_uid_and_the_url_the_service_of_the_component()
 
 
 async def test_request_carries_the_token_and_gets_the_outcome(component: Component, link: DeskLink) -> None:
-    import msgspec
-
     component.body = msgspec.json.encode(OUTCOME)
     outcome = await link.ask(DESK, TRIP)
     assert (outcome.accepted, outcome.code) == (True, "ACCEPTED")
@@ -101,8 +102,41 @@ async def test_silence_ends_within_the_budget(component: Component, link: DeskLi
     assert report.execution is None
 
 
+@pytest.mark.parametrize("other", [{"request_id": "t0"}, {"kind": "RESET"}])
+async def test_answer_to_another_request_is_no_answer(
+    component: Component, link: DeskLink, other: dict[str, str]
+) -> None:
+    component.body = msgspec.json.encode(OUTCOME | other)
+    with pytest.raises(Unreachable, match="was not asked"):
+        await link.ask(DESK, TRIP)
+
+
+async def test_redirect_is_not_followed_so_the_token_stays_here(component: Component, link: DeskLink) -> None:
+    component.status, component.headers = 307, {"Location": "/elsewhere"}
+    with pytest.raises(Unreachable, match="307"):
+        await link.ask(DESK, TRIP)
+    assert [path for _, path, _, _ in component.requests] == ["/v1/stop/requests"]
+
+
+async def test_packed_answer_is_not_unpacked(component: Component, link: DeskLink) -> None:
+    component.headers = {"Content-Encoding": "gzip"}
+    component.body = gzip.compress(msgspec.json.encode(OUTCOME | {"text": " " * 50_000_000}))
+    with pytest.raises(Unreachable):
+        await link.ask(DESK, TRIP)
+
+
+async def test_huge_answer_is_a_problem_not_an_error(component: Component, link: DeskLink) -> None:
+    component.body = b" " * (MOST_BYTES + 1)
+    report = await link.report(DESK)
+    assert "more than" in report.stop_problem
+
+
 async def test_halt_needs_a_yes(component: Component, link: DeskLink) -> None:
+    component.body = b'{"halted": true}'
     await link.halt(DESK, TRIP)
+    component.body = b"<html>welcome</html>"
+    with pytest.raises(Unreachable):
+        await link.halt(DESK, TRIP)
     component.status = 503
     with pytest.raises(Unreachable):
         await link.halt(DESK, TRIP)

@@ -218,6 +218,27 @@ def test_urgent_key_is_served_while_all_other_workers_hang() -> None:
     assert served == {STOP: 1.0}
 
 
+def test_fresh_urgent_key_goes_before_a_crowd_of_failing_ones() -> None:
+    served: dict[Key, float] = {}
+
+    async def work(key: Key) -> None:
+        if key != STOP:
+            await asyncio.sleep(4)
+            raise Retry("the desk hangs", most=2.0)
+        served[key] = asyncio.get_running_loop().time()
+
+    async def body(_: Simulation, queue: WorkQueue) -> None:
+        for number in range(50):
+            queue.add(Key("EmergencyStop", "ns", f"hangs-{number}"), lane=Lane.URGENT)
+        await asyncio.sleep(60)
+        queue.add(STOP, lane=Lane.URGENT)
+        await asyncio.sleep(60)
+
+    # By then all have failed. Whichever worker is free first takes it: never more than one attempt's length later.
+    run(work, body, urgent=8)
+    assert served[STOP] <= 64.0
+
+
 def test_unexpected_error_is_counted_and_other_keys_go_on() -> None:
     served: list[Key] = []
 

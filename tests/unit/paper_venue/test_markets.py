@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import islice, pairwise
@@ -19,6 +20,7 @@ from breakwater.paper_venue.markets import (
     aggregate,
     candle_path,
 )
+from breakwater.paper_venue.markets.synthetic import KEPT_CANDLES
 
 START = datetime(2025, 10, 10, 20, tzinfo=UTC)
 START_MS = int(START.timestamp() * 1000)
@@ -85,6 +87,53 @@ def test_synthetic_history_joins_the_ticks_and_is_in_order() -> None:
     assert all(c.low <= min(c.open, c.close) <= max(c.open, c.close) <= c.high for c in history)
     assert len(market.history("BTCUSDT", 3_600_000, START_MS, 24)) == 24
     assert market.history("BTCUSDT", 60_000, START_MS, 10) == []
+
+
+def test_market_keeps_some_days_of_candles_however_long_it_runs() -> None:
+    market = SyntheticMarket(5, ("BTCUSDT", "ETHUSDT"), START)
+    most = KEPT_CANDLES + 300
+    for day in range(12):
+        market.history("BTCUSDT", FIVE, START_MS + day * 288 * FIVE, 10)
+        assert all(len(walk.candles) <= most for walk in market._walks.values())
+    later = START_MS + 60 * 288 * FIVE
+    assert len(market.history("ETHUSDT", FIVE, later, 2016)) == 2016
+    assert all(len(walk.candles) <= most for walk in market._walks.values())
+
+
+@pytest.mark.parametrize("days", [0, 7, 20])
+def test_market_gives_the_same_prices_whether_it_walked_there_or_jumped(days: int) -> None:
+    def market() -> SyntheticMarket:
+        return SyntheticMarket(5, ("BTCUSDT", "ETHUSDT"), START)
+
+    until = START_MS + days * 288 * FIVE
+    walked = market()
+    for step in range(0, days * 288 + 1, 12):
+        walked.history("BTCUSDT", FIVE, START_MS + step * FIVE, 1)
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        assert walked.history(symbol, FIVE, until, 2016) == market().history(symbol, FIVE, until, 2016)
+    assert list(islice(walked.ticks(until), 500)) == list(islice(market().ticks(until), 500))
+
+
+def test_market_draws_again_what_it_does_not_keep_any_more() -> None:
+    fresh, far = (SyntheticMarket(5, ("BTCUSDT", "ETHUSDT"), START) for _ in range(2))
+    begun = far.ticks()
+    expected = list(islice(fresh.ticks(), 1000))
+    early = fresh.history("ETHUSDT", FIVE, START_MS + 12 * FIVE, 100)
+    got = list(islice(begun, 7))
+    far.history("BTCUSDT", FIVE, START_MS + 60 * 288 * FIVE, 10)
+    assert [*got, *islice(begun, 993)] == expected
+    assert list(islice(far.ticks(), 1000)) == expected
+    assert far.history("ETHUSDT", FIVE, START_MS + 12 * FIVE, 100) == early
+
+
+def test_prices_of_a_seed_are_what_they_have_always_been() -> None:
+    """Recorded before candles were dropped: drills and running desks rely on them."""
+    market = SyntheticMarket(
+        1, ("BNBUSDT", "BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"), datetime(2026, 1, 5, 12, tzinfo=UTC)
+    )
+    until = int(datetime(2026, 3, 6, 12, tzinfo=UTC).timestamp() * 1000)
+    history = market.history("BTCUSDT", FIVE, until, 2016)
+    assert hashlib.sha256(repr(history).encode()).hexdigest()[:12] == "b0d838fa48a4"
 
 
 def test_scheduled_crash_happens_when_asked_and_by_default_after_four_hours() -> None:

@@ -16,7 +16,7 @@ from breakwater.runtime.policy_copy import MOST_BYTES, BadCopy, PolicyCopy, deco
 from breakwater.runtime.policy_diff import Change
 from breakwater.runtime.policy_mirror import file_mirror
 from breakwater.runtime.policy_store import BACKUP_FILE, PolicyInForce, PolicyStore
-from breakwater.runtime.ports import StoreUnavailable
+from breakwater.runtime.ports import DiskError, StoreUnavailable
 
 Desk = Callable[..., DeskManifests]
 KEY = "breakwater:a:policy"
@@ -215,12 +215,178 @@ def test_mirror_in_a_file_may_be_missing_and_is_read_anew_each_time(tmp_path: Pa
         mirror()
 
 
-async def test_mirror_ahead_of_the_store_holds_and_is_not_confirmed(kv: Any, clock: Any, desk_of: Desk) -> None:
-    kv.values[KEY], kv.versions[KEY] = encode_copy(PolicyCopy(4, desk_of("AGGRESSIVE"), ())), 4
-    ahead = encode_copy(PolicyCopy(5, desk_of("DEFENSIVE"), ()))
-    found = await PolicyStore(kv, None, clock, desk="a", mirror=lambda: ahead).refresh()
+class Mirrored:
+    """A desk whose ConfigMap says ``content``, read by a component with a backup file."""
+
+    def __init__(self, kv: Any, disk: Any, clock: Any, desk_of: Desk) -> None:
+        self.kv, self.disk, self.clock, self.desk_of = kv, disk, clock, desk_of
+        self.content: bytes | None = None
+
+    def store_holds(self, version: int, profile: str, hold: str = "") -> None:
+        self.kv.values[KEY], self.kv.versions[KEY] = self.copy(version, profile, hold), version
+
+    def copy(self, version: int, profile: str, hold: str = "") -> bytes:
+        return encode_copy(PolicyCopy(version, self.desk_of(profile), (), hold))
+
+    def reader(self) -> PolicyStore:
+        return PolicyStore(self.kv, self.disk, self.clock, desk="a", mirror=lambda: self.content)
+
+
+@pytest.fixture
+def mirrored(kv: Any, disk: Any, clock: Any, desk_of: Desk) -> Mirrored:
+    return Mirrored(kv, disk, clock, desk_of)
+
+
+@pytest.mark.parametrize(("version", "profile"), [(5, "DEFENSIVE"), (5, "AGGRESSIVE"), (4, "AGGRESSIVE")])
+async def test_mirror_that_says_otherwise_closes_at_once_and_gives_no_limits(
+    mirrored: Mirrored, version: int, profile: str
+) -> None:
+    mirrored.store_holds(4, "NORMAL")
+    reader = mirrored.reader()
+    before = await reader.refresh()
+    assert before is not None
+    assert not before.stale
+    mirrored.content = mirrored.copy(version, profile)
+    found = await reader.refresh()
     assert found is not None
-    assert (found.version, found.stale) == (5, True)
+    assert (found.version, found.policy.profile, found.stale) == (4, "NORMAL", True)
+    assert "mirror" in found.problems[-1]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("store_away", [False, True])
+@pytest.mark.parametrize("known_before", [False, True])
+async def test_mirror_that_goes_back_leaves_no_trace(
+    mirrored: Mirrored, restarted: bool, store_away: bool, known_before: bool
+) -> None:
+    mirrored.store_holds(4, "NORMAL")
+    reader = mirrored.reader()
+    if known_before:
+        await reader.refresh()
+    mirrored.content, mirrored.kv.away = mirrored.copy(9, "AGGRESSIVE"), store_away
+    ahead = await reader.refresh()
+    assert ahead is not None
+    assert ahead.stale
+    mirrored.content, mirrored.kv.away = mirrored.copy(4, "NORMAL"), False
+    reader = mirrored.reader() if restarted else reader
+    found = await reader.refresh()
+    assert found is not None
+    assert (found.version, found.policy.profile, found.stale, found.problems) == (4, "NORMAL", False, ())
+
+
+async def test_store_that_passes_the_mirror_opens_again(mirrored: Mirrored) -> None:
+    mirrored.store_holds(4, "NORMAL")
+    mirrored.content = mirrored.copy(9, "AGGRESSIVE")
+    reader = mirrored.reader()
+    await reader.refresh()
+    mirrored.store_holds(10, "DEFENSIVE")
+    found = await reader.refresh()
+    assert found is not None
+    assert (found.version, found.policy.profile, found.stale) == (10, "DEFENSIVE", False)
+
+
+async def test_mirror_behind_the_store_is_merely_late(mirrored: Mirrored) -> None:
+    mirrored.store_holds(4, "NORMAL")
+    mirrored.content = mirrored.copy(3, "AGGRESSIVE")
+    found = await mirrored.reader().refresh()
+    assert found is not None
+    assert (found.version, found.stale, found.problems) == (4, False, ())
+
+
+async def test_store_away_keeps_what_it_said_last_whatever_the_mirror_says(mirrored: Mirrored) -> None:
+    mirrored.store_holds(4, "DEFENSIVE")
+    await mirrored.reader().refresh()
+    mirrored.kv.away, mirrored.content = True, mirrored.copy(9, "AGGRESSIVE")
+    found = await mirrored.reader().refresh()
+    assert found is not None
+    assert (found.version, found.policy.profile, found.stale) == (4, "DEFENSIVE", True)
+
+
+async def test_store_that_lost_versions_says_so_and_never_lowers_what_was_confirmed(
+    mirrored: Mirrored, clock: Any
+) -> None:
+    mirrored.store_holds(9, "DEFENSIVE")
+    reader = mirrored.reader()
+    await reader.refresh()
+    mirrored.store_holds(7, "AGGRESSIVE")
+    found = await reader.refresh()
+    assert found is not None
+    assert (found.version, found.policy.profile) == (9, "DEFENSIVE")
+    assert found.problems == ("the store holds version 7, older than version 9 known here",)
+    await clock.sleep(601)
+    await reader.refresh()
+    assert (reader.current() or found).stale
+
+
+async def test_writer_with_a_mirror_goes_above_it_and_is_sure_again(mirrored: Mirrored) -> None:
+    mirrored.content = mirrored.copy(9, "NORMAL")
+    writer = PolicyStore(
+        mirrored.kv, mirrored.disk, mirrored.clock, desk="a", writer=True, mirror=lambda: mirrored.content
+    )
+    found = await writer.apply(mirrored.desk_of("NORMAL"), who="ann")
+    assert (found.version, found.stale, mirrored.kv.versions) == (10, False, {KEY: 10})
+    mirrored.content = mirrored.copy(12, "AGGRESSIVE")
+    found = await writer.apply(mirrored.desk_of("NORMAL"), who="ann")
+    assert (found.version, found.stale, found.policy.profile) == (13, False, "NORMAL")
+
+
+async def test_snapshot_restored_by_a_process_that_has_not_looked_does_not_lift_a_hold(
+    store: PolicyStore, kv: Any, disk: Any, clock: Any, desk_of: Desk
+) -> None:
+    await store.apply(desk_of("DEFENSIVE"), who="ann")
+    snapshot = store.snapshot()
+    assert snapshot is not None
+    await store.apply(desk_of("DEFENSIVE"), who="operator", hold=HOLD)
+    found = await PolicyStore(kv, disk, clock, desk="a", writer=True).restore(snapshot, who="bob")
+    assert found.hold == HOLD
+
+
+async def test_disk_full_in_a_second_round_leaves_everything_as_it_was(
+    store: PolicyStore, kv: Any, disk: Any, desk_of: Desk
+) -> None:
+    await store.apply(desk_of(), who="ann")
+    before = dict(kv.values), dict(disk.files)
+    kv.versions[KEY] = 2  # the store turns out to be ahead once version 2 is on its way
+    whole, disk.written = disk.replace, 0
+
+    async def replace(name: str, data: bytes) -> None:
+        disk.written += 1
+        if disk.written == 2:
+            raise DiskError("no space left on device")
+        await whole(name, data)
+
+    disk.replace = replace
+    with pytest.raises(DiskError):
+        await store.apply(desk_of("AGGRESSIVE"), who="ann")
+    assert (kv.values, disk.files) == before
+    found = store.current()
+    assert found is not None
+    assert (found.version, found.policy.profile) == (1, "NORMAL")
+
+
+async def test_history_of_long_sentences_is_cut_before_readers_refuse_the_copy(
+    store: PolicyStore, kv: Any, disk: Any, clock: Any, desk_of: Desk
+) -> None:
+    long = " ".join(f"stop-number-{number}" for number in range(600))
+    for version in range(1, 61):
+        found = await store.apply(desk_of(), who="operator", hold=f"{version}: {long}")
+        assert (found.version, found.problems) == (version, ())
+    assert len(kv.values[KEY]) <= MOST_BYTES // 2
+    assert store.history()[-1].version == 60
+    reader = await PolicyStore(kv, None, clock, desk="a").refresh()
+    assert reader is not None
+    assert (reader.version, reader.stale) == (60, False)
+
+
+@pytest.mark.parametrize("floor", [2**53 - 1, 2**60])
+async def test_no_version_left_is_refused_and_what_holds_stays(
+    store: PolicyStore, kv: Any, disk: Any, desk_of: Desk, floor: int
+) -> None:
+    before = await store.apply(desk_of(), who="ann")
+    with pytest.raises(StoreUnavailable, match="the last there can be"):
+        await store.apply(desk_of("AGGRESSIVE"), who="ann", floor=floor)
+    assert store.current() == before
+    assert decode_copy(kv.values[KEY]).version == decode_copy(disk.files[BACKUP_FILE]).version == 1
 
 
 STEPS = st.lists(

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 
 from breakwater.paper_venue.config import SymbolSpec, spec_for
 from breakwater.paper_venue.markets.candle import INTERVALS, Candle, aggregate, candle_path
@@ -23,6 +24,9 @@ from breakwater.paper_venue.money import nearest
 STEP_MS = INTERVALS["5m"]
 HISTORY_CANDLES = 2016
 """Candles before the start: 7 days of 5 minutes."""
+KEPT_CANDLES = HISTORY_CANDLES + 288
+"""Candles kept of each symbol, at least: what a venue loads as history, and a day. Older ones are drawn again when asked for."""
+_SPARE = 288
 START_PRICES = {"BTCUSDT": 64000.0, "ETHUSDT": 3200.0, "SOLUSDT": 150.0}
 """Where the generator begins, HISTORY_CANDLES before the start. Other symbols begin at 10 USDT."""
 DEFAULT_CRASH_AFTER = timedelta(hours=4)
@@ -50,13 +54,15 @@ class _Walk:
     price: float
     beta: float
     candles: list[Candle]
+    closed: float
+    """Where the candle before ended, before rounding."""
 
 
 class SyntheticMarket:
     """Endless 5-minute candles, 60 ticks each.
 
     `crash_at=None` schedules one crash 4 hours after the start; pass `crashes=()` for none.
-    Generated candles are kept in memory: 288 a day and symbol.
+    The last 8 days of candles are kept in memory. Getting to a far moment takes about 10 ms for each day on the way.
     """
 
     interval_ms = STEP_MS
@@ -75,6 +81,10 @@ class SyntheticMarket:
             raise ValueError("the market's start needs a time zone")
         if not symbols or len(set(symbols)) != len(symbols):
             raise ValueError("a synthetic market needs symbols, each named once")
+        self._again = partial(
+            SyntheticMarket, seed, tuple(symbols), start, crash_at=crash_at, crashes=crashes,
+            ticks_per_candle=ticks_per_candle,
+        )  # fmt: skip
         start_ms = int(start.timestamp() * 1000)
         self.start_ms = start_ms - start_ms % STEP_MS
         self.seed = seed
@@ -86,6 +96,8 @@ class SyntheticMarket:
         self._regime = 1
         self._next_ms = self.start_ms - HISTORY_CANDLES * STEP_MS
         self._first_ms = self._next_ms
+        self._dropped = 0
+        """Candles of each symbol that are not kept any more."""
         self._walks = {
             symbol: _Walk(
                 spec=spec_for(symbol),
@@ -93,6 +105,7 @@ class SyntheticMarket:
                 price=START_PRICES.get(symbol, 10.0),
                 beta=1.0 if symbol == "BTCUSDT" else 1.25,
                 candles=[],
+                closed=START_PRICES.get(symbol, 10.0),
             )
             for symbol in symbols
         }
@@ -103,8 +116,16 @@ class SyntheticMarket:
         return tuple(self._walks)
 
     def _generate_until(self, until_ms: int) -> None:
+        kept_from = until_ms - KEPT_CANDLES * STEP_MS
         while self._next_ms < until_ms:
-            self._generate_candle()
+            if len(next(iter(self._walks.values())).candles) >= KEPT_CANDLES + _SPARE:
+                self._drop(_SPARE)
+            self._generate_candle(keep=self._next_ms >= kept_from)
+
+    def _drop(self, count: int) -> None:
+        self._dropped += count
+        for walk in self._walks.values():
+            del walk.candles[:count]
 
     def _crash_return(self, open_ms: int) -> float:
         total = 0.0
@@ -114,7 +135,11 @@ class SyntheticMarket:
                 total += _CRASH_LEGS[leg] * depth
         return total
 
-    def _generate_candle(self) -> None:
+    def _generate_candle(self, *, keep: bool) -> None:
+        """``keep=False`` only moves prices and random sources on, which is most of the way to a far moment."""
+        if not keep:
+            self._drop(len(next(iter(self._walks.values())).candles))
+            self._dropped += 1
         rng = self._common
         if rng.random() < _SWITCH:
             self._regime = rng.randrange(len(_REGIMES))
@@ -132,7 +157,9 @@ class SyntheticMarket:
             low = min(walk.price, closed) * (1 - min(0.5, abs(walk.rng.gauss(0.0, wick * 0.6))))
             # About 25 million USDT in a calm candle, more when it moves: enough for any liquidity rule.
             traded = 2.5e7 / walk.price * (0.5 + walk.rng.random() + abs(move - 1.0) / 0.002)
-            walk.candles.append(self._candle(symbol, walk, closed, high, low, traded))
+            if keep:
+                walk.candles.append(self._candle(symbol, walk, closed, high, low, traded))
+            walk.closed = closed
             walk.price = max(closed, float(walk.spec.tick_size) * 10)
         self._next_ms += STEP_MS
 
@@ -142,7 +169,7 @@ class SyntheticMarket:
         def price(value: float) -> Decimal:
             return max(size, nearest(Decimal(str(value)), size))
 
-        opened = walk.candles[-1].close if walk.candles else price(walk.price)
+        opened = price(walk.closed)
         last = price(closed)
         return Candle(
             symbol=symbol,
@@ -162,7 +189,10 @@ class SyntheticMarket:
         self._generate_until(until_ms - until_ms % STEP_MS)
         count = max(0, (until_ms - self._first_ms) // STEP_MS)
         needed = (limit + 1) * (interval_ms // STEP_MS)
-        result = aggregate(self._walks[symbol].candles[max(0, count - needed) : count], interval_ms)
+        if count - self._dropped < min(needed, count, KEPT_CANDLES):
+            return self._again().history(symbol, interval_ms, until_ms, limit)
+        begin = max(0, count - needed - self._dropped)
+        result = aggregate(self._walks[symbol].candles[begin : count - self._dropped], interval_ms)
         if result and result[-1].open_time_ms + interval_ms > until_ms:
             result.pop()
         return result[-limit:]
@@ -176,9 +206,14 @@ class SyntheticMarket:
         begin = self.start_ms if after_ms is None else max(self.start_ms, after_ms)
         index = (begin - self._first_ms) // STEP_MS
         while True:
-            if index >= len(walk.candles):
+            if index >= self._dropped + len(walk.candles):
                 self._generate_until(self._first_ms + (index + 1) * STEP_MS)
-            for tick in candle_path(walk.candles[index], self._ticks_per_candle, tick_size=walk.spec.tick_size):
+            if index < self._dropped:
+                yield from self._again()._ticks_of(symbol, after_ms)
+                return
+            candle = walk.candles[index - self._dropped]
+            for tick in candle_path(candle, self._ticks_per_candle, tick_size=walk.spec.tick_size):
                 if after_ms is None or tick.time_ms > after_ms:
                     yield tick
+                    after_ms = tick.time_ms
             index += 1
