@@ -18,6 +18,7 @@ LONGEST_FIRST = (
 """Folders whose tests take longest begin first, so that no worker is left alone with one of them at the end."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(pytest.mark.xdist_group(_group(item.path)))

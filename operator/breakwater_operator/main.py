@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from typing import Annotated, cast
+from typing import Annotated
 
 import kopf
 import structlog
@@ -19,7 +19,6 @@ from breakwater.runtime.clocks import WallInfraClock
 from breakwater.runtime.http import HttpServer, PortInUse, component_app
 from breakwater.runtime.lifecycle import Check, Service
 from breakwater.runtime.logging import configure_logging, redactor
-from breakwater.runtime.metrics import Metrics
 from breakwater.runtime.settings import SettingsError
 from breakwater_operator.cluster.api import Api
 from breakwater_operator.cluster.applier import Applier
@@ -95,8 +94,7 @@ class Operator(Service):
         watches = Watches(registry, configuration, settings.namespaces)
         resync = Resync(api, objects, queue, applier, clock, jitter, metrics, settings.namespaces)
         self._parts = [watches, resync, self.context.pulse, queue]
-        # Duck-typed: the operator's figures are not a desk's.
-        served = component_app([self, *self._parts], cast(Metrics, metrics), clock, title="Breakwater operator")
+        served = component_app([self, *self._parts], metrics, clock, title="Breakwater operator")
         self.http = HttpServer(served, settings.http_host, settings.http_port)
         await self.http.start()
         self.spawn(self._ask_dependencies(), "dependencies")

@@ -27,7 +27,7 @@ from breakwater.runtime.policy_diff import Change, desk_to_wire
 
 FORMAT = 1
 MOST_BYTES = 1024 * 1024
-MOST_VERSION = 2**53 - 1
+MOST_VERSION = 2**52
 MOST_HISTORY = 50
 
 _encoder = msgspec.json.Encoder(order="sorted", decimal_format="number")

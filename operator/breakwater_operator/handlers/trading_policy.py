@@ -26,6 +26,8 @@ REGULAR_SECONDS = 60.0
 """How often a desk is looked at when nothing happens: the store may have lost its copy of the policy."""
 STARTING_SECONDS = 2.0
 """How often while components are not ready: pods are not watched."""
+UNREAD_SECONDS = 10.0
+"""How often, while components are not ready, Secrets are written again: a pod that waits for a volume does not say for what."""
 PAIR_SECONDS = 1.0
 """How long a new policy may be without its stop before that is worth saying."""
 MOST_WAIT_SECONDS = 5.0
@@ -41,6 +43,7 @@ class PolicyHandler:
         self._versions: dict[str, int] = {}
         """By uid: the version that an Event last told of. The status alone does not say: claiming a version writes it."""
         self._first_seen: dict[str, float] = {}
+        self._unread_written: dict[str, float] = {}
         self._uids: dict[Key, str] = {}
 
     async def look(self, key: Key) -> float | None:
@@ -77,8 +80,15 @@ class PolicyHandler:
             waits += [result.retry_most] if result is not None and result.retry else []
             raise Retry(retry, most=min(waits))
         if result is not None and not result.verdict.ready:
+            self._write_unread_again(key, uid)
             return STARTING_SECONDS
         return min(again or REGULAR_SECONDS, REGULAR_SECONDS)
+
+    def _write_unread_again(self, key: Key, uid: str) -> None:
+        now = self._context.clock.monotonic()
+        if now - self._unread_written.setdefault(uid, now) >= UNREAD_SECONDS:
+            self._unread_written[uid] = now
+            self._context.applier.forget_unread(key.namespace)
 
     def _expected_long(self, uid: str) -> bool:
         now = self._context.clock.monotonic()

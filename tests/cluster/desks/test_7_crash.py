@@ -90,6 +90,7 @@ def _ask(lab: Lab, request: str, **more: Any) -> dict[str, Any]:
     return _answered(lab, request)
 
 
+@pytest.mark.slow
 def test_crash_trips_the_stop_and_kubectl_resets_it_when_it_may(lab: Lab, crashing: str) -> None:
     with Optimist(lab, crashing):
         lab.until(lambda: lab.execution(crashing)["positions"], 60, what="it is long before the crash")
@@ -126,6 +127,7 @@ def _ask_again(lab: Lab) -> dict[str, Any]:
     return _ask(lab, f"again-{next(_again)}")
 
 
+@pytest.mark.slow
 def test_trip_asked_for_while_the_operator_dies_is_answered_once_and_done(lab: Lab, crashing: str) -> None:
     epoch = lab.status("estop", "main", crashing)["epoch"]
     lab.patch("estop", "main", crashing, {"spec": {"trip": {"requestID": "t-killed", "reason": "operator dies"}}})
@@ -141,6 +143,7 @@ def test_trip_asked_for_while_the_operator_dies_is_answered_once_and_done(lab: L
     assert answers.count("t-killed") == 1
 
 
+@pytest.mark.slow
 def test_reset_asked_for_while_the_operator_dies_is_answered_once(lab: Lab, crashing: str) -> None:
     _cooled_down(lab)
     trip = lab.status("estop", "main", crashing)["tripID"]

@@ -82,6 +82,7 @@ def busy_policy(path: Path, normal: Path) -> Path:
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.slow
 def test_kill_9_at_any_moment_loses_nothing_and_doubles_nothing(
     desk: Any, tmp_path: Path, running: Any, profile: Any
 ) -> None:

@@ -13,6 +13,7 @@ START = datetime(2025, 10, 10, 20, tzinfo=UTC)
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.slow
 def test_synthetic_crash_on_real_valkey_and_http_trips_and_comes_out_whole() -> None:
     report = run_crash(CrashOptions(market=("synthetic:1",), start=START, end=START.replace(minute=45), speed=60.0))
     assert report.tripped

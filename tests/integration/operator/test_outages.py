@@ -21,6 +21,7 @@ from breakwater_operator.desk.backup import ConfigMapDisk
 from breakwater_operator.main import Operator
 
 COMPONENTS = 9
+pytestmark = pytest.mark.slow
 
 
 class Killed(BaseException):
