@@ -27,11 +27,17 @@ help:  ## Show this list
 up: $(RUN)  ## Start a desk that trades on paper, with its page (ARGS="--market synthetic:7 --speed 20")
 	@$(BIN)/breakwater up $(ARGS)
 
+# Files are shared out over the workers; the cluster tests share one cluster, so they run by themselves.
 test: $(DEV)  ## Run every test (ARGS="-k gate" selects)
-	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses=4 --dist loadgroup $(ARGS)
+ifeq ($(strip $(ARGS)),)
+	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses=4 --dist loadfile --ignore=tests/cluster
+	@$(BIN)/python -m pytest tests/cluster
+else
+	@$(BIN)/python -m pytest $(ARGS)
+endif
 
 test-slow: $(DEV)  ## Run the tests that take longer than `make test` has time for
-	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses=4 --dist loadgroup -m slow $(ARGS)
+	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 lint: $(DEV)  ## Format check, lint, types, import layers
 	$(BIN)/ruff format --check .

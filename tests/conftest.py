@@ -1,4 +1,4 @@
-"""How the tests are shared out over several workers: one file after the other stays together, all cluster tests share one cluster."""
+"""The order in which the files of tests are given to several workers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 
 TESTS = Path(__file__).resolve().parent
 LONGEST_FIRST = (
-    "cluster",
     "contract/docs",
     "integration/drills",
     "integration/desk",
@@ -18,16 +17,8 @@ LONGEST_FIRST = (
 """Folders whose tests take longest begin first, so that no worker is left alone with one of them at the end."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item.path)))
     items.sort(key=lambda item: _rank(item.path))  # stable: the order within a file stays
-
-
-def _group(path: Path) -> str:
-    inside = path.relative_to(TESTS) if path.is_relative_to(TESTS) else path
-    return "cluster" if inside.parts[0] == "cluster" else str(inside)
 
 
 def _rank(path: Path) -> int:

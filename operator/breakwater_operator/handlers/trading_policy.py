@@ -179,5 +179,6 @@ class PolicyHandler:
             context.applier.forget(result.addresses)
         self._versions.pop(uid, None)
         self._first_seen.pop(uid, None)
+        self._unread_written.pop(uid, None)
         context.known.pop((key.namespace, key.name), None)
         context.figures_written.pop(key, None)
