@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from breakwater.runtime.clocks import InfraClock
 from breakwater.runtime.lifecycle import Service
 from breakwater_operator.desk.link import Desk, DeskLink
 from breakwater_operator.metrics import OperatorMetrics
+from breakwater_operator.verdict.patch import without_numbers
 from breakwater_operator.verdict.report import DeskReport, carried
 
 PERIOD_SECONDS = 1.0
@@ -92,9 +92,6 @@ class Pulse(Service):
         self._metrics.desks_unreachable.set(sum(1 for report in self._reports.values() if report.stop is None))
 
 
-_NUMBER = re.compile(r"\d+([.:]\d+)*")
-
-
 def facts_of(report: DeskReport) -> Any:
     """What a change of which is told at once. Numbers inside sentences (ages, amounts) do not count."""
     stop, execution = report.stop, report.execution
@@ -106,7 +103,7 @@ def facts_of(report: DeskReport) -> Any:
             stop.view.flat_at,
             stop.view.cooling_down_until,
             stop.view.reduce_only,
-            _NUMBER.sub("#", stop.view.reduce_only_reason),
+            without_numbers(stop.view.reduce_only_reason),
             tuple((answer.kind, answer.request_id) for answer in stop.outcomes),
             stop.policy,
         )

@@ -22,7 +22,7 @@ from breakwater_operator.desired.manifest import Manifest
 from breakwater_operator.handlers.context import Context
 from breakwater_operator.verdict.components import ComponentsVerdict, apply_failed, diagnose
 from breakwater_operator.verdict.events import Event
-from breakwater_operator.verdict.reasons import EventReason, Reason
+from breakwater_operator.verdict.reasons import EventReason
 
 log = structlog.get_logger(__name__)
 
@@ -73,9 +73,6 @@ async def apply_children(context: Context, body: Mapping[str, Any], desk: DeskMa
     await _delete_others(context, facts, desired, problems)
     names = [m["metadata"]["labels"]["app.kubernetes.io/component"] for m in desired if m["kind"] == DEPLOYMENT.name]
     verdict = await _diagnose(context, facts, names)
-    if verdict.reason is Reason.CONFIG_MISSING:
-        # Secrets are not watched: a pod that waits for one says that it is gone. The next look writes it anew.
-        context.applier.forget_unread(facts.namespace)
     if problems.refused is not None:
         verdict = apply_failed(*problems.refused)
     addresses = frozenset(address_of(manifest) for manifest in desired)

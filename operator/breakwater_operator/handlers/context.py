@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +21,7 @@ from breakwater_operator.metrics import OperatorMetrics
 from breakwater_operator.settings import OperatorSettings
 from breakwater_operator.store import Body, Store
 from breakwater_operator.verdict.components import ComponentsVerdict
-from breakwater_operator.verdict.patch import status_patch
+from breakwater_operator.verdict.patch import status_patch, without_numbers
 from breakwater_operator.verdict.readiness import Publication
 from breakwater_operator.work_queue import Key, Retry, WorkQueue
 
@@ -101,14 +100,11 @@ class Context:
         return current, left
 
 
-_NUMBER = re.compile(r"\d+([.:]\d+)*")
-
-
 def steady(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """``new``, but a sentence of which only a number moved (an age that counts up) stays as it was."""
     kept = {
         name: old[name]
         for name in ("gateReason", "reduceOnlyReason")
-        if name in new and name in old and _NUMBER.sub("#", str(old[name])) == _NUMBER.sub("#", str(new[name]))
+        if name in new and name in old and without_numbers(old[name]) == without_numbers(new[name])
     }
     return {**new, **kept}

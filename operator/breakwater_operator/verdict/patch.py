@@ -29,13 +29,13 @@ def status_patch(old: Mapping[str, Any], new: Mapping[str, Any], *, figures: boo
 def _is_figure(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     if name in FIGURES:
         return True
-    return name in old and name in new and _without_numbers(old[name]) == _without_numbers(new[name])
+    return name in old and name in new and without_numbers(old[name]) == without_numbers(new[name])
 
 
-def _without_numbers(value: Any) -> Any:
+def without_numbers(value: Any) -> Any:
     """``value`` with the numbers in sentences left out. Names and times are no sentences: they hold no blank."""
     if isinstance(value, str):
         return _NUMBER.sub("#", value) if " " in value else value
     if isinstance(value, Mapping):
-        return {key: _without_numbers(inner) for key, inner in value.items()}
-    return [_without_numbers(inner) for inner in value] if isinstance(value, list | tuple) else value
+        return {key: without_numbers(inner) for key, inner in value.items()}
+    return [without_numbers(inner) for inner in value] if isinstance(value, list | tuple) else value

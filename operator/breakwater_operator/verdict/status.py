@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -36,6 +36,7 @@ MOST_AUDIT = 20
 THE_STOPS_OWN = ("emergency-stop", "execution")
 """Components that an EmergencyStop needs to do its work."""
 _GATES = ("OPEN", "REDUCE_ONLY")
+_OF_A_TRIP = ("tripID", "trippedAt", "trigger", "binding", "reason", "trippedBy", "measuredPct", "limitPct")
 
 
 def policy_status(
@@ -102,9 +103,7 @@ def stop_status(
         status |= _view(old, stop.view) | _stop_figures(stop.measured)
         status["audit"] = [_audit(row) for row in stop.audit[-MOST_AUDIT:]] or list(entries(old, "audit"))
     else:
-        status |= {
-            key: value for key, value in old.items() if key not in ("observedGeneration", "conditions", "requests")
-        }
+        status |= _without(old, ("observedGeneration", "conditions", "requests"))
     status["requests"] = [dict(answer) for answer in requests]
     was_confirmed = confirmed(standing) or _lately_confirmed(policy_status, standing.now)
     facts = _facts(old, name=name, namespace=namespace, standing=standing, was_confirmed=was_confirmed)
@@ -115,13 +114,15 @@ def stop_status(
 def stop_writes(old: Body, new: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     """The statuses to write one after the other to get from ``old`` to ``new``: each transition is one the schema allows.
 
-    All but the last only move state and epoch on.
+    All but the last only move state and epoch on, and say of which trip: a TRIPPED without its trigger would be read.
     """
     steps = walk(_state(old), state) if (state := _state(new)) is not None else ()
     before, after = count(old, "epoch"), count(new, "epoch")
+    since, trip = _without(old, _OF_A_TRIP), _kept(new, *_OF_A_TRIP)
     between = []
     for left, step in zip(range(len(steps) - 1, 0, -1), steps[:-1], strict=True):
-        between.append({**old, "state": step.value, "epoch": max(before, after - left)})
+        facts = {**since, **trip} if step in (StopState.TRIPPED, StopState.COOLING_DOWN) and trip else old
+        between.append({**facts, "state": step.value, "epoch": max(before, after - left)})
     return (*between, dict(new))
 
 
@@ -162,6 +163,10 @@ def _mode(old: Body, publication: Publication, reported: str | None) -> str:
     if reported in known:
         return str(reported)
     return publication.policy.trading_mode.value if publication.policy else text(old, "mode")
+
+
+def _without(old: Body, names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in old.items() if name not in names}
 
 
 def _kept(old: Body, *names: str) -> dict[str, Any]:

@@ -235,6 +235,8 @@ def test_missed_states_are_written_one_by_one_with_rising_epochs(standing: MakeS
     after = of_stop(standing(report=tripped("COOLING_DOWN", 5)), before)
     writes = stop_writes(before, after)
     assert [(write["state"], write["epoch"]) for write in writes] == [("TRIPPED", 4), ("COOLING_DOWN", 5)]
+    assert [write["trigger"] for write in writes] == [after["trigger"]] * 2, "no write says TRIPPED without saying why"
+    assert "coolingDownUntil" not in writes[0]
     assert writes[-1] == after
     assert stop_writes({}, after) == (after,)
     assert stop_writes(after, after) == (after,)
