@@ -1,7 +1,9 @@
-"""The order in which the files of tests are given to several workers."""
+"""What all workers share: the fresh seeds of this run, and the order in which files are given out."""
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,20 @@ LONGEST_FIRST = (
     "simulation",
 )
 """Folders whose tests take longest begin first, so that no worker is left alone with one of them at the end."""
+
+
+SEEDS = "BREAKWATER_SEEDS"
+"""Environment variable that names the fresh seeds instead (41,42)."""
+
+
+def pytest_configure() -> None:
+    # Before there are workers, which inherit it: each drawing its own would collect other tests than the rest.
+    first = int(time.time()) % 1_000_000
+    os.environ.setdefault(SEEDS, f"{first},{first + 1}")
+
+
+def pytest_report_header() -> str:
+    return f"fresh seeds: {os.environ[SEEDS]} (python -m breakwater.simulation.run_seeds --seed N --replay repeats one)"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
