@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -10,20 +12,26 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import redis.asyncio as redis_async
 from msgspec.structs import replace
 from tests.benchmarks.harness import Bench, higher, lower, quantile
-from tests.benchmarks.samples import ARMED, BTC, FACTS
+from tests.benchmarks.samples import ARMED, BTC, FACTS, LIMITS, POLICY, STOP_SPEC, snapshot
 
 from breakwater.domain.gate import GateState, gate_state
 from breakwater.domain.ids import DeskId
 from breakwater.domain.orders import OrderRole
 from breakwater.domain.refusals import Refusal, RefusalCode
+from breakwater.domain.signals import DataKind
 from breakwater.domain.stop_state import StopState
+from breakwater.emergency_stop.service import EmergencyStopService
 from breakwater.execution.stop_lease import StopLeaseBook
-from breakwater.runtime.clocks import WallInfraClock
-from breakwater.runtime.events import Event, MarkPrice, OrderRefused, StopLease, encode_event
+from breakwater.runtime.clocks import WallInfraClock, wall_clocks
+from breakwater.runtime.context import ComponentContext
+from breakwater.runtime.events import Event, MarkPrice, OrderRefused, PortfolioUpdated, StopLease, encode_event
+from breakwater.runtime.file_disk import FileDisk
 from breakwater.runtime.redis_bus import RedisBus
 from breakwater.runtime.valkey_server import EmbeddedServer, find_server
 
@@ -33,13 +41,17 @@ PAYLOAD = OrderRefused(
 )
 BATCH = 128
 MESSAGES = BATCH * 40
+GATE_PROCESS = Path(__file__).with_name("gate_process.py")
+IN_FORCE: Any = SimpleNamespace(policy=POLICY, stop=STOP_SPEC, limits=LIMITS, stale=False, hold="", version=1)
+POLICIES: Any = SimpleNamespace(current=lambda: IN_FORCE)
 
 
 class Rig:
     """An embedded server, a plain client, and buses."""
 
-    def __init__(self, stack: AsyncExitStack, server: EmbeddedServer) -> None:
+    def __init__(self, stack: AsyncExitStack, server: EmbeddedServer, directory: Path) -> None:
         self._stack = stack
+        self.directory = directory
         self.url = server.url
         self.plain = redis_async.Redis.from_url(server.url, protocol=3)
         stack.push_async_callback(self.plain.aclose)
@@ -64,7 +76,7 @@ def on_server(work: Callable[[Rig], Awaitable[dict[str, float]]]) -> dict[str, f
             server = EmbeddedServer(Path(directory), binary=find_server())
             await server.start()
             stack.push_async_callback(server.stop)
-            return await work(Rig(stack, server))
+            return await work(Rig(stack, server, Path(directory)))
 
     return asyncio.run(main())
 
@@ -156,6 +168,70 @@ async def lease_to_gate(rig: Rig) -> dict[str, float]:
     }
 
 
+async def process_to_gate(rig: Rig) -> dict[str, float]:
+    """From a breaching snapshot in the hands of the stop's process to the gate closed in execution's process.
+
+    The stop is the real component with its latch on a disk. Breaches are cleared by the next snapshot, so that each one is
+    a first: REDUCE_ONLY at once, on which the debounce must not wait.
+    """
+    clocks = wall_clocks()
+    arrived: dict[int, int] = {}
+
+    async def note(event: Event) -> None:
+        assert isinstance(event.payload, PortfolioUpdated)
+        arrived[event.payload.snapshot.sequence] = time.monotonic_ns()
+
+    services: list[EmergencyStopService] = []
+
+    def wire(bus: RedisBus) -> None:
+        bus.subscribe(note, producers=["portfolio"], types=[PortfolioUpdated], group=None)
+        context = ComponentContext(DESK, clocks, bus, FileDisk(rig.directory / "stop"), POLICIES, DataKind.SYNTHETIC)
+        services.append(EmergencyStopService(context))
+
+    await rig.bus("emergency_stop", wire)
+    await services[0].start()
+    portfolio = await rig.bus("portfolio")
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, str(GATE_PROCESS), rig.url, stdout=asyncio.subprocess.PIPE
+    )
+    lines = child.stdout
+    assert lines is not None
+    ours, pings = [], []
+    sequence = 0
+
+    async def until(state: GateState, drawdown_pct: str) -> float:
+        """Seconds since the snapshot that made the gate so; says it again every now and then until it is."""
+        nonlocal sequence
+        while True:
+            sequence += 1
+            now = clocks.market.now()
+            await portfolio.publish(PortfolioUpdated(snapshot(sequence, now, Decimal(drawdown_pct))), time=now)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2):
+                    while (line := (await lines.readline()).split())[0].decode() != state:
+                        pass
+                    return (int(line[1]) - arrived[sequence]) / 1e9
+
+    try:
+        await until(GateState.OPEN, "0")
+        for number in range(420):
+            closed = await until(GateState.REDUCE_ONLY, "5.5")
+            await until(GateState.OPEN, "0")
+            ping = await rig.ping()
+            if number >= 20:  # both processes are warm
+                ours.append(closed)
+                pings.append(ping)
+    finally:
+        child.kill()
+        await child.wait()
+        await services[0].stop()
+    ping = quantile(pings, 0.5)
+    return {
+        "stop.process_to_gate_p50_against_ping": quantile(ours, 0.5) / ping,
+        "stop.process_to_gate_p99_against_ping": quantile(ours, 0.99) / ping,
+    }
+
+
 PING = "redis-py PING on the same server, p50"
 BENCHES = [
     Bench(
@@ -172,6 +248,14 @@ BENCHES = [
             lower("stop.lease_to_gate_over_valkey_p99_against_ping", 30, 10, PING),
         ),
         lambda: on_server(lease_to_gate),
+        3,
+    ),
+    Bench(
+        (
+            lower("stop.process_to_gate_p50_against_ping", 6, 3, PING),
+            lower("stop.process_to_gate_p99_against_ping", 30, 10, PING),
+        ),
+        lambda: on_server(process_to_gate),
         3,
     ),
 ]

@@ -6,8 +6,12 @@ import asyncio
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+
+class NotMeasured(Exception):
+    """Something to be measured against is not to be had here; the text says what and why."""
 
 
 @dataclass(frozen=True)
@@ -29,27 +33,39 @@ class Metric:
 
 @dataclass(frozen=True)
 class Bench:
-    """``measure`` makes one interleaved run of ours and the peer's and returns a ratio for each metric, by name."""
+    """``measure`` makes one interleaved run of ours and the peer's and returns a ratio for each metric, by name.
+
+    A string it returns under ``against`` says with what exactly it was compared, in place of the metrics' own text.
+    """
 
     metrics: tuple[Metric, ...]
-    measure: Callable[[], dict[str, float]]
+    measure: Callable[[], Mapping[str, float | str]]
     runs: int = 5
 
     def results(self) -> list[dict[str, object]]:
-        """Median of ``runs`` runs, as entries of bench.json."""
-        taken = [self.measure() for _ in range(self.runs)]
-        return [
-            {
-                "name": metric.name,
-                "value": round(statistics.median(run[metric.name] for run in taken), 4),
-                "floor": metric.floor,
-                "aim": metric.aim,
-                "better": metric.better,
-                "against": metric.against,
-                "runs": self.runs,
-            }
-            for metric in self.metrics
-        ]
+        """Median of ``runs`` runs, as entries of bench.json. What could not be measured has no value, and says why."""
+        try:
+            taken = [self.measure() for _ in range(self.runs)]
+        except NotMeasured as why:
+            return [self._result(metric, None, 0) | {"not_measured": str(why)} for metric in self.metrics]
+        results = []
+        for metric in self.metrics:
+            median = statistics.median(float(run[metric.name]) for run in taken)
+            result = self._result(metric, round(median, 4), self.runs)
+            results.append(result | {"against": taken[-1].get("against", metric.against)})
+        return results
+
+    @staticmethod
+    def _result(metric: Metric, value: float | None, runs: int) -> dict[str, object]:
+        return {
+            "name": metric.name,
+            "value": value,
+            "floor": metric.floor,
+            "aim": metric.aim,
+            "better": metric.better,
+            "against": metric.against,
+            "runs": runs,
+        }
 
 
 def lower(name: str, floor: float, aim: float, against: str) -> Metric:

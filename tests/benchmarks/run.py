@@ -54,12 +54,13 @@ def main() -> int:
 
 
 def row(metric: Metric, result: dict[str, object]) -> None:
-    value = float(str(result["value"]))
     sign = ">=" if metric.better == "higher" else "<="
-    say(
-        f"{metric.name:<50} {value:>9.3f} {sign}{metric.floor:>5g} {sign}{metric.aim:>5g}"
-        f"         {metric.verdict(value):<12} {metric.against}"
-    )
+    marks = f"{sign}{metric.floor:>5g} {sign}{metric.aim:>5g}"
+    if result["value"] is None:
+        say(f"{metric.name:<50} {'-':>9} {marks}         not measured: {result['not_measured']}")
+        return
+    value = float(str(result["value"]))
+    say(f"{metric.name:<50} {value:>9.3f} {marks}         {metric.verdict(value):<12} {result['against']}")
 
 
 def say(line: str) -> None:

@@ -132,10 +132,18 @@ class AiEngine(Service):
             stop_pct=opinion.stop_pct,
             target_pct=opinion.target_pct,
         )
-        await self._bus.publish(SignalGenerated(signal), time=now)
+        await self._publish(signal)
+        return signal
+
+    async def replay(self, signal: Signal) -> None:
+        """Publish a recorded signal again, whoever gave it; it rests on this desk's data now. Raises BusUnavailable."""
+        provenance = msgspec.structs.replace(signal.provenance, data=self._context.data)
+        await self._publish(msgspec.structs.replace(signal, provenance=provenance))
+
+    async def _publish(self, signal: Signal) -> None:
+        await self._bus.publish(SignalGenerated(signal), time=self._clock.now())
         self.progress += 1
         self.signals += 1
-        return signal
 
     # ------------------------------------------------------------------------------------------------ events in
 

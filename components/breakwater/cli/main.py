@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
-from breakwater.cli import drill, policy, signal
+from breakwater.cli import audit, drill, policy, signal, throttle
 from breakwater.cli.errors import Exit, known_error
 from breakwater.cli.output import complain
 from breakwater.cli.run import run
 from breakwater.cli.status import status
 from breakwater.cli.stop import reset, trip
 from breakwater.cli.up import up
+from breakwater.cli.whatif import whatif
 
 app = typer.Typer(
     name="breakwater",
@@ -30,8 +31,11 @@ app.command(epilog="Example: breakwater status --json")(status)
 app.command(epilog='Example: breakwater trip --reason "news"')(trip)
 app.command(epilog='Example: breakwater reset --reason "checked, the news is over" --new-baseline')(reset)
 app.add_typer(policy.app, name="policy")
+app.add_typer(audit.app, name="audit")
 app.add_typer(drill.app, name="drill")
 app.add_typer(signal.app, name="signal")
+app.add_typer(throttle.app, name="throttle")
+app.command(epilog="Example: breakwater whatif --journal .breakwater --policy AGGRESSIVE")(whatif)
 app.command(epilog="Example: breakwater run execution")(run)
 
 

@@ -44,6 +44,8 @@ def show(state: StateDir = None, json: AsJson = False) -> None:
         tightened = "yellow" if limit["effective"] != limit["requested"] else None
         row(limits, limit["name"], limit["effective"], limit["requested"], limit["binding"], style=tightened)
     console().print(limits)
+    if rules := spec.get("mathematician"):
+        say("Mathematician on: " + ", ".join(f"{name} {value}" for name, value in rules.items()))
     enabled = "enabled" if stop["enabled"] else "DISABLED"
     say(
         f"Emergency stop {enabled}: cooldown {stop['cooldownMinutes']} min, {stop['maxConsecutiveErrors']} errors in a row, reset by a person {'allowed' if stop['allowManualReset'] else 'not allowed'}"

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from breakwater.domain.money import plain, to_cents
+from breakwater.domain.movements import MovementKind
 from breakwater.runtime import events as e
 
 Line = tuple[str, str, str]
@@ -36,6 +37,15 @@ def _refused(p: e.OrderRefused) -> Line:
     return "refused", "warn", f"{p.symbol} {p.role} by {p.by}: {p.refusal.code}: {p.refusal.text}"
 
 
+def _throttled(p: e.ThrottleClosed) -> Line:
+    how = f"{p.repeats} identical entries in a row" if p.limit else "execution counted too many identical entries"
+    return "refused", "bad", f"{p.symbol} closed to entries: {how}; a person has to look: breakwater throttle show"
+
+
+def _enabled(p: e.ThrottleEnabled) -> Line:
+    return "proposal", "good", f"{p.symbol} open to entries again, by {p.who}: {p.reason}"
+
+
 def _submitted(p: e.OrderSubmitted) -> Line:
     trigger = f" trigger {plain(p.trigger_price)}" if p.trigger_price is not None else ""
     return (
@@ -48,9 +58,16 @@ def _submitted(p: e.OrderSubmitted) -> Line:
 def _filled(p: e.OrderFilled) -> Line:
     booked = f", realised {_signed(p.venue_realised_pnl)}" if p.venue_realised_pnl else ""
     level = "bad" if p.liquidation else "good"
-    kind = "LIQUIDATION " if p.liquidation else ""
+    kind = f"{p.forced_by or 'LIQUIDATION'} " if p.liquidation else ""
     text = f"{kind}{p.symbol} {p.role} {p.side} {plain(p.quantity)} at {plain(p.price)}{booked}, fee {plain(to_cents(p.commission))}"
     return "fill", level, text
+
+
+def _moved(p: e.AccountMoved) -> Line:
+    m = p.movement
+    where = f" {m.symbol}" if m.symbol else ""
+    level = "warn" if m.kind is MovementKind.OTHER else "info"
+    return "account", level, f"{m.kind.value}{where} {_signed(m.amount)} {m.asset}"
 
 
 def _failed(p: e.OrderFailed) -> Line:
@@ -113,6 +130,8 @@ _LINES: dict[type[e.Payload], Callable[[Any], Line]] = {
     e.SignalGenerated: _signal,
     e.OrderProposed: _proposed,
     e.OrderRefused: _refused,
+    e.ThrottleClosed: _throttled,
+    e.ThrottleEnabled: _enabled,
     e.OrderSubmitted: _submitted,
     e.OrderFilled: _filled,
     e.OrderFailed: _failed,
@@ -122,6 +141,7 @@ _LINES: dict[type[e.Payload], Callable[[Any], Line]] = {
     e.StopRequestAnswered: _answered,
     e.BaselineReset: _baseline,
     e.FlatConfirmed: _flat,
+    e.AccountMoved: _moved,
     e.PolicyUpdated: _policy,
     e.HealthUpdated: _health,
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from breakwater.runtime.lifecycle import Check, Service
 from breakwater.runtime.logging import configure_logging
 from breakwater.runtime.manifests import DeskManifests, load_manifests
 from breakwater.runtime.metrics import Metrics
+from breakwater.runtime.pauses import spare_what_is_there
 from breakwater.runtime.policy_events import policy_announcer
 from breakwater.runtime.policy_mirror import file_mirror
 from breakwater.runtime.policy_store import PolicyStore
@@ -43,7 +44,10 @@ from breakwater.runtime.tightened_policy import TightenedPolicy
 
 # Components import what only they need (ccxt is 80 MB) inside their own function below.
 if TYPE_CHECKING:
+    from breakwater.domain.ids import Symbol
     from breakwater.exchange.client import UsdmClient
+    from breakwater.market_data.history import PublicHistory
+    from breakwater.runtime.events import CandleClosed
 
 log = structlog.get_logger(__name__)
 
@@ -105,26 +109,32 @@ def _market_data(parts: _Parts) -> Service:
     return MarketData(parts.context, parts.client(with_keys=False), parts.instruments)
 
 
-def _ai_engine(parts: _Parts) -> Service:
-    from breakwater.ai_engine.api import signals_router
-    from breakwater.ai_engine.service import AiEngine
-    from breakwater.ai_engine.sources.momentum import MomentumSource
-    from breakwater.domain.ids import Symbol
-    from breakwater.market_data.history import HistoryError, PublicHistory
-    from breakwater.runtime.events import CandleClosed
-
-    public = PublicHistory(_paper_venue_url(parts.settings), parts.clocks.market)
-    parts.closing.push_async_callback(public.close)
+def _public_history(parts: _Parts) -> Callable[[Symbol], Coroutine[Any, Any, Sequence[CandleClosed]]]:
+    """Closed candles from the venue's public interface, asked for until it answers; connects at the first question."""
+    made: list[PublicHistory] = []
 
     async def history(symbol: Symbol) -> list[CandleClosed]:
+        from breakwater.market_data.history import HistoryError, PublicHistory
+
+        if not made:
+            made.append(PublicHistory(_paper_venue_url(parts.settings), parts.clocks.market))
+            parts.closing.push_async_callback(made[0].close)
         while True:
             try:
-                return await public.candles(symbol)
+                return await made[0].candles(symbol)
             except HistoryError as error:
                 log.warning("history not loaded yet", symbol=symbol, error=str(error))
                 await parts.clocks.infra.sleep(HISTORY_RETRY_SECONDS)
 
-    engine = AiEngine(parts.context, [MomentumSource()], history=history)
+    return history
+
+
+def _ai_engine(parts: _Parts) -> Service:
+    from breakwater.ai_engine.api import signals_router
+    from breakwater.ai_engine.service import AiEngine
+    from breakwater.ai_engine.sources.momentum import MomentumSource
+
+    engine = AiEngine(parts.context, [MomentumSource()], history=_public_history(parts))
     parts.routers.append(signals_router(engine, parts.clocks.market, token=parts.needs_token()))
     return engine
 
@@ -134,7 +144,7 @@ def _risk_manager(parts: _Parts) -> Service:
     from breakwater.risk_manager.service import RiskManager
 
     follow_instruments(parts.instruments, parts.bus)
-    manager = RiskManager(parts.context, parts.instruments)
+    manager = RiskManager(parts.context, parts.instruments, history=_public_history(parts))
     parts.routers.append(throttle_router(manager, token=parts.needs_token()))
     return manager
 
@@ -357,9 +367,11 @@ async def _serve(parts: _Parts, service: Service) -> None:
     if parts.lived.watch is not None:
         watching.append(asyncio.ensure_future(parts.lived.watch()))
     try:
+        spare_what_is_there()
         await bus.start()
         await parts.policy.refresh()
         await service.start()
+        spare_what_is_there()
         beat = send_heartbeats(service, bus, parts.clocks, lambda: service.progress, metrics=metrics)
         service.spawn(beat, "heartbeat")
         if parts.announces_instruments:

@@ -70,7 +70,7 @@ class Desk:
         public, trading = self._clients
         self.market_data = MarketData(self.context(MarketData.name), public, self.instruments)
         self.portfolio = PortfolioService(self.context(PortfolioService.name))
-        self.emergency_stop = EmergencyStopService(self.context(EmergencyStopService.name))
+        self.emergency_stop = EmergencyStopService(self.context(EmergencyStopService.name), entropy=ports.entropy)
         self.risk_manager = RiskManager(self.context(RiskManager.name), self.instruments)
         self.ai_engine = AiEngine(self.context(AiEngine.name), sources, end_at_first_trip=end_signals_at_first_trip)
         self.execution = ExecutionService(self.context(ExecutionService.name), trading, self.instruments)

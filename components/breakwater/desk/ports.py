@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,3 +31,5 @@ class DeskPorts:
     client: Callable[[Credentials | None], UsdmClient]
     random: Callable[[str], random.Random]
     credentials: Credentials = PAPER_CREDENTIALS
+    entropy: Callable[[int], bytes] = secrets.token_bytes
+    """So many bytes that nobody can guess, for keys; in simulation drawn from the seed."""

@@ -27,6 +27,7 @@ from breakwater.desk.observer import Observer
 from breakwater.desk.policy_api import policy_router
 from breakwater.desk.policy_change import refusals
 from breakwater.desk.ports import DeskPorts
+from breakwater.desk.recorder import Recorder
 from breakwater.desk.rundir import RunDir
 from breakwater.desk.sources import DeskInputError, desk_manifests, signal_source
 from breakwater.desk.wall import RealPorts
@@ -46,6 +47,7 @@ from breakwater.runtime.http import HttpServer, component_app
 from breakwater.runtime.logging import configure_logging, redactor
 from breakwater.runtime.manifests import DeskManifests
 from breakwater.runtime.metrics import Metrics
+from breakwater.runtime.pauses import spare_what_is_there
 
 log = structlog.get_logger(__name__)
 
@@ -136,6 +138,7 @@ async def _running(options: UpOptions, rundir: RunDir) -> AsyncIterator[_Running
             stops=lambda: desk.protective_stops,
         )
         desk.add(page)
+        desk.add(Recorder(desk.context(Recorder.name), desk.instruments, build=_version()))
         observer = Observer(ports.bus("up"))
         await observer.start()
         cleanup.push_async_callback(observer.stop)
@@ -144,7 +147,9 @@ async def _running(options: UpOptions, rundir: RunDir) -> AsyncIterator[_Running
         await server.start()
         cleanup.push_async_callback(server.stop)
         cleanup.push_async_callback(desk.stop)
+        spare_what_is_there()
         await desk.start(manifests, who="breakwater up", otherwise=desk_manifests(profile=None, policy=None, stop=None))
+        spare_what_is_there()
         running = _Running(desk, observer, venue, market, server, options, [])
         running.tasks = [asyncio.ensure_future(venue.run()), asyncio.ensure_future(desk.run())]
         cleanup.push_async_callback(_cancel, running.tasks)

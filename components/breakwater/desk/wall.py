@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from breakwater.desk.ports import DeskPorts
+from breakwater.desk.ports import PAPER_CREDENTIALS, DeskPorts
 from breakwater.domain.ids import DeskId
 from breakwater.domain.signals import DataKind
 from breakwater.exchange.client import Credentials, Endpoint, make_client
@@ -48,7 +48,6 @@ class RealPorts:
         self._store = RedisKeyValueStore(self._redis_url, self._clocks.infra)
         # Buses would wait for it and go on without: right for a desk that runs, not for a person who mistyped an address.
         await self._store.ping()
-        optional = {} if self._credentials is None else {"credentials": self._credentials}
         return DeskPorts(
             desk=self._desk,
             clocks=self._clocks,
@@ -59,7 +58,7 @@ class RealPorts:
             client=lambda credentials: make_client(self._venue, credentials, self._clocks.infra),
             # Jitter only: nothing that has to be secret or repeatable.
             random=random.Random,
-            **optional,
+            credentials=self._credentials or PAPER_CREDENTIALS,
         )
 
     async def stop(self) -> None:

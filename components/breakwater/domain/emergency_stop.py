@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -29,7 +30,16 @@ from breakwater.domain.ids import TripId
 from breakwater.domain.money import plain
 from breakwater.domain.snapshot import Snapshot
 from breakwater.domain.stop_facts import Fact, Noted, Transition
-from breakwater.domain.stop_memory import Latched, Memory, Pending, Step, daily_drawdown_pct, rules_in_force, unusable
+from breakwater.domain.stop_memory import (
+    Latched,
+    Memory,
+    Pending,
+    Step,
+    cannot_be,
+    daily_drawdown_pct,
+    rules_in_force,
+    unusable,
+)
 from breakwater.domain.stop_requests import answer_to, on_request
 from breakwater.domain.stop_rules import StopRules, tighter
 from breakwater.domain.stop_state import StopState, Trigger
@@ -53,6 +63,11 @@ __all__ = [
 
 CONFIRM_AFTER = timedelta(seconds=1)
 """Market time between the first snapshot over a limit and the one that trips."""
+
+_AT_ONCE: Final = frozenset(evaluator.trigger for evaluator in EVALUATORS if not evaluator.debounced)
+_ARMED: Final = StopState.ARMED
+_DISABLED: Final = StopState.DISABLED
+_COOLING_DOWN: Final = StopState.COOLING_DOWN
 
 
 def started(latched: Latched, now: datetime) -> Memory:
@@ -94,25 +109,24 @@ def waits_for_rules(memory: Memory, rules: StopRules) -> bool:
 def on_snapshot(memory: Memory, snapshot: Snapshot, rules: StopRules | None, now: datetime) -> Step:
     """A portfolio snapshot arrived: judge it. A redelivered or overtaken one changes nothing."""
     last = memory.snapshot
-    if last is not None and (
-        snapshot.sequence == last.sequence or (snapshot.sequence < last.sequence and snapshot.time < last.time)
-    ):
+    if last is not None and snapshot.sequence == last.sequence:
         return Step(memory)
-    if problem := unusable(snapshot, rules, now):
+    problem = unusable(snapshot, rules, now)
+    if last is not None and not problem and snapshot.sequence < last.sequence and snapshot.time < last.time:
+        return Step(memory)
+    if problem:
         known = bool(memory.snapshot_problem)
         noted = () if known else (Noted("snapshot_unusable", now, problem),)
         return Step(replace(memory, snapshot_problem=problem), noted)
-    memory = replace(
-        memory,
-        snapshot=snapshot,
-        snapshot_problem="",
-        seen_flat=memory.seen_flat or (memory.latched.state is StopState.COOLING_DOWN and not snapshot.positions),
-    )
-    in_force = rules_in_force(memory.latched, rules)
-    if in_force is None or memory.latched.state is StopState.DISABLED:
+    latched = memory.latched
+    state = latched.state
+    seen_flat = memory.seen_flat or (state is _COOLING_DOWN and not snapshot.positions)
+    memory = replace(memory, snapshot=snapshot, snapshot_problem="", seen_flat=seen_flat)
+    in_force = rules_in_force(latched, rules)
+    if in_force is None or state is _DISABLED:
         return Step(replace(memory, pending=()))
     breaches = _evaluate(memory, in_force)
-    if memory.latched.stopped:
+    if state is not _ARMED:
         memory = replace(memory, peaks=_peaks(memory, breaches))
         breaches = list(_new_while_stopped(memory, breaches, in_force))
     return _debounce(memory, breaches, snapshot, in_force, now)
@@ -147,7 +161,7 @@ def on_execution_outcome(
 def on_account(memory: Memory, time: datetime, positions: int, rules: StopRules | None, now: datetime) -> Step:
     """The venue was reached at ``time`` and holds ``positions`` open positions."""
     latched = memory.latched
-    if memory.venue_time is not None and time <= memory.venue_time:
+    if cannot_be(time, now) or (memory.venue_time is not None and time <= memory.venue_time):
         return Step(memory)
     again = latched.state is StopState.COOLING_DOWN and latched.trip is not None and latched.trip.close_positions
     reappeared = again and positions > 0 and latched.flat_at is not None and time > latched.flat_at
@@ -177,7 +191,7 @@ def on_flat(
         latched,
         state=StopState.COOLING_DOWN,
         epoch=epoch + 1,
-        flat_at=max(trip.time, time),
+        flat_at=now if cannot_be(time, now) else max(trip.time, time),
         standing=dict(memory.peaks),
         consecutive_errors=0,
     )
@@ -203,8 +217,7 @@ def _evaluate(memory: Memory, rules: StopRules) -> list[Breach]:
     snapshot = memory.snapshot
     drawdown = daily_drawdown_pct(snapshot, memory.latched.rebase) if snapshot else Decimal(0)
     facts = EvaluationInput(rules, snapshot, drawdown, memory.latched.consecutive_errors)
-    found = (evaluator.evaluate(facts) for evaluator in EVALUATORS)
-    return [breach for breach in found if breach is not None]
+    return [breach for evaluator in EVALUATORS if (breach := evaluator.evaluate(facts)) is not None]
 
 
 def _peaks(memory: Memory, breaches: list[Breach]) -> dict[Trigger, Decimal]:
@@ -242,22 +255,22 @@ def _reappeared(latched: Latched, what: str) -> Breach:
 
 
 def _debounce(memory: Memory, breaches: list[Breach], snapshot: Snapshot, rules: StopRules, now: datetime) -> Step:
-    at_once = {evaluator.trigger for evaluator in EVALUATORS if not evaluator.debounced}
-    before = {pending.key: pending for pending in memory.pending}
-    after: dict[str, Pending] = {}
+    if not breaches and not memory.pending:
+        return Step(memory)
+    before = {pending.key: pending for pending in memory.pending} if memory.pending else {}
+    after: list[Pending] = []
     facts: list[Fact] = []
     for breach in breaches:
-        key = f"{breach.trigger.value}/{breach.binding}"
+        key = breach.trigger + "/" + breach.binding
         first = before.get(key)
-        if breach.trigger in at_once or (
+        if breach.trigger in _AT_ONCE or (
             first is not None and snapshot.sequence != first.sequence and snapshot.time - first.time >= CONFIRM_AFTER
         ):
             return make_trip(memory, rules, breach, now)
         if first is None:
-            numbers = {"sequence": str(snapshot.sequence), "equity": plain(snapshot.equity)}
-            facts.append(Noted("breach_seen", now, breach.text, numbers))
-        after[key] = first or Pending(key, snapshot.sequence, snapshot.time, breach)
+            facts.append(Noted("breach_seen", now, breach.text))
+        after.append(first or Pending(key, snapshot.sequence, snapshot.time, breach))
     if snapshot.marks_missing:
         # Incomplete figures may confirm a breach but never clear one.
-        after = {**before, **after}
-    return Step(replace(memory, pending=tuple(after.values())), tuple(facts))
+        after = [*memory.pending, *(pending for pending in after if pending.key not in before)]
+    return Step(replace(memory, pending=tuple(after)), tuple(facts))

@@ -24,24 +24,19 @@ class GateApprovalError(TypeError):
 class Approval:
     """A proposal that passed the gate. Cannot be made, copied or changed by anything else."""
 
-    __slots__ = ("_facts", "_proposal")
+    __slots__ = ("facts", "proposal")
 
-    def __init__(self, proposal: Proposal, facts: GateFacts, *, _seal: object) -> None:
-        if _seal is not _SEAL:
-            raise GateApprovalError("only the gate makes approvals: call decide()")
-        object.__setattr__(self, "_proposal", proposal)
-        object.__setattr__(self, "_facts", facts)
+    proposal: Proposal
+    facts: GateFacts
+    """What the gate saw."""
 
-    @property
-    def proposal(self) -> Proposal:
-        return self._proposal  # type: ignore[attr-defined,no-any-return]
-
-    @property
-    def facts(self) -> GateFacts:
-        """What the gate saw."""
-        return self._facts  # type: ignore[attr-defined,no-any-return]
+    def __init__(self, *_: object, **__: object) -> None:
+        raise GateApprovalError("only the gate makes approvals: call decide()")
 
     def __setattr__(self, name: str, value: object) -> None:
+        raise GateApprovalError("an approval cannot be changed: propose again")
+
+    def __delattr__(self, name: str) -> None:
         raise GateApprovalError("an approval cannot be changed: propose again")
 
     def __init_subclass__(cls) -> None:
@@ -54,16 +49,26 @@ class Approval:
         raise GateApprovalError("an approval does not leave its process")
 
 
-_SEAL: Final = object()
+_new: Final = object.__new__
+_set_proposal: Final = Approval.__dict__["proposal"].__set__
+_set_facts: Final = Approval.__dict__["facts"].__set__
+_ENTRY: Final = OrderRole.ENTRY
+_OPEN: Final = GateState.OPEN
+_REDUCE_ONLY: Final = GateState.REDUCE_ONLY
 
 
 def gate_state(facts: GateFacts) -> tuple[GateState, Refusal | None]:
     """Whether anything that adds risk may pass at all, and if not the first reason why not."""
     reason = closed_because(facts)
-    return (GateState.OPEN, None) if reason is None else (GateState.REDUCE_ONLY, reason)
+    return (_OPEN, None) if reason is None else (_REDUCE_ONLY, reason)
 
 
 def decide(proposal: Proposal, facts: GateFacts) -> Approval | Refusal:
     """Judge one order. Pure: the same proposal and facts give the same answer."""
-    refusal = check_entry(proposal, facts) if proposal.role is OrderRole.ENTRY else check_reduction(proposal, facts)
-    return refusal if refusal is not None else Approval(proposal, facts, _seal=_SEAL)
+    refusal = check_entry(proposal, facts) if proposal.role is _ENTRY else check_reduction(proposal, facts)
+    if refusal is not None:
+        return refusal
+    approval = _new(Approval)
+    _set_proposal(approval, proposal)
+    _set_facts(approval, facts)
+    return approval

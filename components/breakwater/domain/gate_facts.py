@@ -21,7 +21,7 @@ class GateState(enum.StrEnum):
     REDUCE_ONLY = "REDUCE_ONLY"
 
 
-class GateFacts(msgspec.Struct, frozen=True):
+class GateFacts(msgspec.Struct, frozen=True, gc=False):
     """All that the gate looks at, read at one instant. None means unknown. Money in USDT, quantities in base units."""
 
     now: datetime

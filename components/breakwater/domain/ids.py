@@ -15,3 +15,5 @@ VenueOrderId = NewType("VenueOrderId", str)
 TradeId = NewType("TradeId", str)
 TripId = NewType("TripId", str)
 RequestId = NewType("RequestId", str)
+TranId = NewType("TranId", str)
+"""The venue's id of a wallet movement, unique among those of one type."""

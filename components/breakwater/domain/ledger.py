@@ -1,150 +1,109 @@
-"""The desk's own account: an exact fold over fills. Average entry, realised PnL, commissions, wallet; all Decimal, USDT.
+"""The desk's own account: an exact fold over fills and wallet movements; all Decimal, USDT.
 
-Rules are the venue's: realised = (price - average entry) x closed quantity x side, before commission; the average moves only
-when a position grows. A position is kept as quantity and cost, not as an average, so that nothing is lost by dividing: what
-rounding (24 decimals) takes from a partial close stays in the cost, and once flat the total is exact.
+wallet = what was adopted + realised PnL - commissions + funding + transfers + other movements. Each fill and each movement
+counts once, in whatever order they arrive. What can no longer come again is forgotten (``settle``), so that a ledger does not
+grow with its history; ``state`` is all that is left, exactly.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from decimal import Context, Decimal, localcontext
+from decimal import Decimal, localcontext
 
 import msgspec
-from msgspec.structs import replace
 
-from breakwater.domain.ids import Symbol, TradeId
+from breakwater.domain import movements
+from breakwater.domain.ids import Symbol, TradeId, TranId
 from breakwater.domain.money import ZERO
+from breakwater.domain.movements import SETTLEMENT_ASSET, Movement, MovementKind
+from breakwater.domain.positions import EXACT, Fill, Position, SymbolBook, book, check, comes_before, reaches
 
-_EXACT = Context(prec=80)
-_GRAIN = Decimal(1).scaleb(-24)
-
-
-class Fill(msgspec.Struct, frozen=True):
-    """One trade at the venue. ``quantity`` is signed base units (negative sells); a positive commission is a cost."""
-
-    symbol: Symbol
-    trade_id: TradeId
-    quantity: Decimal
-    price: Decimal
-    commission: Decimal
-    time: datetime
-    leverage: int = 1
-
-
-class Position(msgspec.Struct, frozen=True):
-    """Signed quantity and what it cost (quantity x price, same sign)."""
-
-    quantity: Decimal = ZERO
-    cost: Decimal = ZERO
-    leverage: int = 1
-    opened_at: datetime | None = None
-
-    @property
-    def entry_price(self) -> Decimal:
-        """Average entry, unrounded (28 digits); 0 when flat."""
-        return self.cost / self.quantity if self.quantity else ZERO
-
-    def unrealised_pnl(self, mark: Decimal) -> Decimal:
-        """At ``mark``, exact."""
-        return self.quantity * mark - self.cost
+__all__ = ["BookState", "Booked", "Fill", "Ledger", "LedgerState", "Position", "book", "check"]
 
 
 class Booked(enum.Enum):
-    """What became of a fill."""
+    """What became of a fill or a movement."""
 
     APPLIED = enum.auto()
     REPEATED = enum.auto()
-    """Seen before, same numbers."""
+    """Seen before, same numbers, or so old that it must have been."""
     CONFLICTING = enum.auto()
-    """Same trade id, other numbers: the first stays, and somebody has to look."""
+    """Same id, other numbers: the first stays, and somebody has to look."""
 
 
-def book(position: Position, fill: Fill) -> tuple[Position, Decimal]:
-    """The position after ``fill`` and the PnL it realised, before commission. A flip closes first, then opens."""
-    with localcontext(_EXACT):
-        quantity, cost = position.quantity, position.cost
-        realised = ZERO
-        left = fill.quantity
-        if quantity and (quantity > 0) != (left > 0):
-            closing = left if abs(left) <= abs(quantity) else -quantity
-            released = cost if closing == -quantity else (cost * -closing / quantity).quantize(_GRAIN)
-            realised = -closing * fill.price - released
-            quantity, cost, left = quantity + closing, cost - released, left - closing
-        if not left:
-            after = replace(position, quantity=quantity, cost=cost) if quantity else Position()
-            return after, realised
-        opened = position.opened_at if quantity else fill.time
-        return Position(quantity + left, cost + left * fill.price, fill.leverage, opened), realised
+class BookState(msgspec.Struct, frozen=True):
+    """One symbol: a position, and the fills since it, in the venue's order."""
+
+    symbol: Symbol
+    base: Position
+    fills: tuple[Fill, ...] = ()
 
 
-class _Book:
-    """One symbol: its position now, and the fills since it was flat the time before last, so that a late one finds its place."""
+class LedgerState(msgspec.Struct, frozen=True):
+    """Everything a ledger knows. ``Ledger.restored(ledger.state())`` continues as the original would."""
 
-    def __init__(self, base: Position = Position()) -> None:  # noqa: B008  immutable
-        self._base = base
-        self.position = base
-        self._realised = ZERO
-        """Of the fills since ``base``."""
-        self._fills: list[Fill] = []
-        self._flats: list[tuple[int, Decimal]] = []
-        """Number of fills after which the position was flat, and what they had realised."""
-
-    def add(self, fill: Fill) -> Decimal:
-        """Fold ``fill`` in, at its place in the venue's order. Returns by how much the realised total moves."""
-        before = self._realised
-        if self._fills and _order(fill) < _order(self._fills[-1]):
-            fills = sorted([*self._fills, fill], key=_order)
-            self.position, self._realised, self._fills, self._flats = self._base, ZERO, [], []
-            for each in fills:
-                self._fold(each)
-        else:
-            self._fold(fill)
-        moved = self._realised - before
-        if len(self._flats) > 1:
-            self._forget(*self._flats[-2])
-        return moved
-
-    def _fold(self, fill: Fill) -> None:
-        self._fills.append(fill)
-        self.position, realised = book(self.position, fill)
-        self._realised += realised
-        if not self.position.quantity:
-            self._flats.append((len(self._fills), self._realised))
-
-    def _forget(self, count: int, realised: Decimal) -> None:
-        """Drop the first ``count`` fills: the position was flat after them."""
-        self._base, self._fills, self._realised = Position(), self._fills[count:], self._realised - realised
-        self._flats = [(at - count, total - realised) for at, total in self._flats if at > count]
+    adopted: bool = False
+    wallet: Decimal = ZERO
+    realised: Decimal = ZERO
+    commissions: Decimal = ZERO
+    funding: Decimal = ZERO
+    transfers: Decimal = ZERO
+    other: Decimal = ZERO
+    books: tuple[BookState, ...] = ()
+    seen: tuple[Fill, ...] = ()
+    through: dict[Symbol, TradeId] = {}
+    last: dict[Symbol, TradeId] = {}
+    moved: tuple[Movement, ...] = ()
+    moved_through: datetime | None = None
+    waiting: tuple[Fill, ...] = ()
+    waiting_moves: tuple[Movement, ...] = ()
 
 
 class Ledger:
-    """The account after a number of fills. Not adopted until a first report of the venue gave it a wallet to start from."""
+    """The account after a number of fills and movements. Not adopted until a first report of the venue gave it a wallet."""
 
     def __init__(self) -> None:
         self.adopted = False
         self.wallet = ZERO
         self.realised = ZERO
         self.commissions = ZERO
-        self._books: dict[Symbol, _Book] = {}
+        self.funding = ZERO
+        """Received minus paid."""
+        self.transfers = ZERO
+        """Capital in minus out: no PnL."""
+        self.other = ZERO
+        """Other movements that are PnL."""
+        self._books: dict[Symbol, SymbolBook] = {}
         self._seen: dict[tuple[Symbol, TradeId], Fill] = {}
         self._through: dict[Symbol, TradeId] = {}
+        """Up to these, every trade is in the wallet."""
         self._last: dict[Symbol, TradeId] = {}
         self._waiting: list[Fill] = []
+        self._moved: dict[tuple[str, TranId, str], Movement] = {}
+        self._moved_through: datetime | None = None
+        """Up to here, every movement is in the wallet."""
+        self._waiting_moves: list[Movement] = []
 
     def adopt(
-        self, wallet: Decimal, positions: Iterable[tuple[Symbol, Position]], through: dict[Symbol, TradeId]
+        self,
+        wallet: Decimal,
+        positions: Iterable[tuple[Symbol, Position]],
+        through: dict[Symbol, TradeId],
+        moved_through: datetime | None = None,
     ) -> None:
-        """Start from what the venue reports: it contains every trade up to ``through`` (per symbol, inclusive).
+        """Start from what the venue reports. It contains every trade up to ``through`` (per symbol, inclusive) and every
+        movement up to ``moved_through``.
 
-        Fills that came before are applied now, unless the report contains them. Raises ValueError when already adopted.
+        Fills and movements that came before are applied now, unless the report contains them. Raises ValueError when
+        already adopted.
         """
         if self.adopted:
-            raise ValueError("the ledger has a wallet already: it is changed by fills alone")
+            raise ValueError("the ledger has a wallet already: it is changed by fills and movements alone")
         self.adopted, self.wallet, self._through = True, wallet, dict(through)
-        self._books = {symbol: _Book(position) for symbol, position in positions if position.quantity}
+        self._moved_through = moved_through
+        self._books = {symbol: SymbolBook(position) for symbol, position in positions if position.quantity}
         waiting, self._waiting = self._waiting, []
         for symbol in {fill.symbol for fill in waiting}:
             fills = [fill for fill in waiting if fill.symbol == symbol]
@@ -153,13 +112,19 @@ class Ledger:
             for fill in fills[contained:]:
                 if not self._contained(fill):
                     self._apply(fill)
+        moves, self._waiting_moves = self._waiting_moves, []
+        for movement in moves:
+            if not self.contains(movement):
+                self._move(movement)
+
+    # ------------------------------------------------------------------------------------------------ fills
 
     def judge(self, fill: Fill) -> Booked:
         """What ``record`` would say, without doing it. Raises ValueError for numbers that cannot be a trade."""
         check(fill)
         known = self._seen.get((fill.symbol, fill.trade_id))
         if known is None:
-            return Booked.APPLIED
+            return Booked.REPEATED if self.adopted and self._contained(fill) else Booked.APPLIED
         same = (known.quantity, known.price, known.commission) == (fill.quantity, fill.price, fill.commission)
         return Booked.REPEATED if same else Booked.CONFLICTING
 
@@ -169,17 +134,17 @@ class Ledger:
         if verdict is not Booked.APPLIED:
             return verdict
         self._seen[fill.symbol, fill.trade_id] = fill
-        if not _before(fill.trade_id, self.last_trade(fill.symbol)):
+        if not comes_before(fill.trade_id, self.last_trade(fill.symbol)):
             self._last[fill.symbol] = fill.trade_id
-        if not self.adopted:
-            self._waiting.append(fill)
-        elif not self._contained(fill):
+        if self.adopted:
             self._apply(fill)
+        else:
+            self._waiting.append(fill)
         return Booked.APPLIED
 
     def has_seen(self, symbol: Symbol, trade_id: TradeId) -> bool:
         """Whether this trade is in the wallet, by a fill or by what was adopted."""
-        return (symbol, trade_id) in self._seen or self._through.get(symbol) == trade_id
+        return (symbol, trade_id) in self._seen or reaches(trade_id, self._through.get(symbol))
 
     def last_trade(self, symbol: Symbol) -> TradeId | None:
         """The latest trade recorded, in the venue's order; before any fill the one adopted."""
@@ -191,35 +156,108 @@ class Ledger:
         books = sorted(self._books.items())
         return {symbol: held.position for symbol, held in books if held.position.quantity}
 
+    # ------------------------------------------------------------------------------------------------ movements
+
+    def judge_movement(self, movement: Movement) -> Booked:
+        """What ``record_movement`` would say, without doing it. Raises ValueError for what cannot be a movement."""
+        movements.check(movement)
+        known = self._moved.get(movement.key)
+        if known is None:
+            return Booked.REPEATED if self.adopted and self.contains(movement) else Booked.APPLIED
+        same = (known.amount, known.symbol, known.time) == (movement.amount, movement.symbol, movement.time)
+        return Booked.REPEATED if same else Booked.CONFLICTING
+
+    def record_movement(self, movement: Movement) -> Booked:
+        """Apply ``movement`` once; one of another asset is noted and changes nothing here. Raises ValueError."""
+        verdict = self.judge_movement(movement)
+        if verdict is not Booked.APPLIED:
+            return verdict
+        self._moved[movement.key] = movement
+        if self.adopted:
+            self._move(movement)
+        else:
+            self._waiting_moves.append(movement)
+        return Booked.APPLIED
+
+    def contains(self, movement: Movement) -> bool:
+        """Whether what was adopted, or settled since, had ``movement`` in it."""
+        return self._moved_through is not None and movement.time <= self._moved_through
+
+    # ------------------------------------------------------------------------------------------------ state
+
+    def settle(self, through: Mapping[Symbol, TradeId], moved_through: datetime | None = None) -> None:
+        """Forget ids that need not be told apart any more: every trade up to ``through`` and every movement up to
+        ``moved_through`` is in the wallet, and counts as repeated from now on.
+        """
+        if not self.adopted:
+            return
+        for symbol, trade_id in through.items():
+            if not trade_id.isdecimal() or reaches(trade_id, self._through.get(symbol)):
+                continue
+            self._through[symbol] = trade_id
+            if (held := self._books.get(symbol)) is not None:
+                held.settle(trade_id)
+                if not held.position.quantity and not held.fills:
+                    del self._books[symbol]
+        self._seen = {key: fill for key, fill in self._seen.items() if not self._contained(fill)}
+        if moved_through is not None and (self._moved_through is None or moved_through > self._moved_through):
+            self._moved_through = moved_through
+            self._moved = {key: moved for key, moved in self._moved.items() if not self.contains(moved)}
+
+    def state(self) -> LedgerState:
+        """All of it, to be written down."""
+        return LedgerState(
+            adopted=self.adopted,
+            wallet=self.wallet,
+            realised=self.realised,
+            commissions=self.commissions,
+            funding=self.funding,
+            transfers=self.transfers,
+            other=self.other,
+            books=tuple(BookState(symbol, held.base, held.fills) for symbol, held in sorted(self._books.items())),
+            seen=tuple(self._seen.values()),
+            through=dict(self._through),
+            last=dict(self._last),
+            moved=tuple(self._moved.values()),
+            moved_through=self._moved_through,
+            waiting=tuple(self._waiting),
+            waiting_moves=tuple(self._waiting_moves),
+        )
+
+    @classmethod
+    def restored(cls, state: LedgerState) -> Ledger:
+        """The ledger whose ``state`` this is."""
+        ledger = cls()
+        ledger.adopted, ledger.wallet = state.adopted, state.wallet
+        ledger.realised, ledger.commissions = state.realised, state.commissions
+        ledger.funding, ledger.transfers, ledger.other = state.funding, state.transfers, state.other
+        ledger._books = {each.symbol: SymbolBook(each.base, each.fills) for each in state.books}
+        ledger._seen = {(fill.symbol, fill.trade_id): fill for fill in state.seen}
+        ledger._through, ledger._last = dict(state.through), dict(state.last)
+        ledger._moved = {movement.key: movement for movement in state.moved}
+        ledger._moved_through = state.moved_through
+        ledger._waiting, ledger._waiting_moves = list(state.waiting), list(state.waiting_moves)
+        return ledger
+
     def _contained(self, fill: Fill) -> bool:
-        """Whether the adopted report already had it: ids of one symbol rise."""
-        through = self._through.get(fill.symbol)
-        return fill.trade_id == through or _before(fill.trade_id, through)
+        """Whether the adopted or settled account already had it: ids of one symbol rise."""
+        return reaches(fill.trade_id, self._through.get(fill.symbol))
 
     def _apply(self, fill: Fill) -> None:
-        with localcontext(_EXACT):
-            realised = self._books.setdefault(fill.symbol, _Book()).add(fill)
+        with localcontext(EXACT):
+            realised = self._books.setdefault(fill.symbol, SymbolBook()).add(fill)
             self.realised += realised
             self.commissions += fill.commission
             self.wallet += realised - fill.commission
 
-
-def check(fill: Fill) -> None:
-    """Raises ValueError naming the field that cannot be."""
-    for name in ("quantity", "price", "commission"):
-        if not getattr(fill, name).is_finite():
-            raise ValueError(f"trade {fill.symbol} {fill.trade_id}: {name} is {getattr(fill, name)}, not a number")
-    if not fill.quantity:
-        raise ValueError(f"trade {fill.symbol} {fill.trade_id}: quantity is 0")
-    if fill.price <= ZERO:
-        raise ValueError(f"trade {fill.symbol} {fill.trade_id}: price is {fill.price}, it must be positive")
-
-
-def _before(trade_id: TradeId, other: TradeId | None) -> bool:
-    """Whether the venue made ``trade_id`` before ``other``; False when ids are not numbers and nobody can tell."""
-    return other is not None and other.isdecimal() and trade_id.isdecimal() and int(trade_id) < int(other)
-
-
-def _order(fill: Fill) -> tuple[int, datetime]:
-    """The venue's order within a symbol: by trade id when ids are numbers, else by time."""
-    return (int(fill.trade_id) if fill.trade_id.isdecimal() else 0, fill.time)
+    def _move(self, movement: Movement) -> None:
+        if movement.asset != SETTLEMENT_ASSET:
+            return
+        with localcontext(EXACT):
+            self.wallet += movement.amount
+            if movement.capital:
+                self.transfers += movement.amount
+            elif movement.kind is MovementKind.FUNDING:
+                self.funding += movement.amount
+            else:
+                self.other += movement.amount

@@ -7,35 +7,12 @@ from decimal import Decimal
 import msgspec
 
 from breakwater.domain.instruments import Instrument
+from breakwater.domain.liquidity import Liquidity
 from breakwater.domain.money import HUNDRED, ONE, ZERO
 from breakwater.domain.orders import Side
 
 LIQUIDATION_TO_STOP = Decimal(2)
 """Liquidation must be at least this many stop distances away (REQUIREMENTS R0)."""
-
-UNKNOWN_LIQUIDITY_LEVERAGE = 10
-
-_BY_VOLUME = ((Decimal(10_000_000), 3), (Decimal(50_000_000), 5), (Decimal(250_000_000), 10))
-_BY_SPREAD_PCT = ((Decimal("0.10"), 3), (Decimal("0.05"), 5), (Decimal("0.02"), 10))
-
-
-class Liquidity(msgspec.Struct, frozen=True):
-    """How easily a position can be left. None: not known."""
-
-    volume_24h_usd: Decimal | None = None
-    spread_pct: Decimal | None = None
-    """(best ask - best bid) / mid, in percent."""
-
-    def leverage_cap(self) -> int | None:
-        """Highest leverage the liquidity allows; None when it sets no bound. What is unknown allows the default of 10."""
-        caps: list[int] = []
-        if self.volume_24h_usd is None or self.spread_pct is None:
-            caps.append(UNKNOWN_LIQUIDITY_LEVERAGE)
-        if self.volume_24h_usd is not None:
-            caps += [cap for below, cap in _BY_VOLUME if self.volume_24h_usd < below]
-        if self.spread_pct is not None:
-            caps += [cap for above, cap in _BY_SPREAD_PCT if self.spread_pct > above]
-        return min(caps, default=None)
 
 
 class LeveragedNotional(msgspec.Struct, frozen=True):
@@ -62,9 +39,9 @@ def leveraged_notional(
     caps: list[str] = []
     allowed = leverage
     liquid = liquidity.leverage_cap()
-    if liquid is not None and liquid < allowed:
-        allowed = liquid
-        caps.append("liquidity")
+    if liquid is not None and liquid.leverage < allowed:
+        allowed = liquid.leverage
+        caps.append(liquid.name)
     best = LeveragedNotional(ZERO, 0, (*caps, "venueBracket"))
     for bracket in instrument.brackets:
         survivable = liquidation_leverage(side, stop_pct, bracket.maintenance_margin_rate)

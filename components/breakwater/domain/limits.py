@@ -141,6 +141,7 @@ def strictness(policy: PolicySpec, stop: EmergencyStopSpec) -> tuple[object, ...
         -limits.min_position_margin_usd.value,
         -policy.signals.min_confidence,
         policy.signals.max_age_seconds,
+        policy.mathematician is None,
         stop.max_consecutive_errors,
         -stop.cooldown_minutes,
         stop.allow_manual_reset,

@@ -9,6 +9,9 @@ ONE = Decimal(1)
 HUNDRED = Decimal(100)
 CENT = Decimal("0.01")
 
+_EXACT_LENGTH = 28
+"""Numbers of no more digits than the context's precision are shown whole."""
+
 
 def parse_decimal(value: object) -> Decimal:
     """The exact, finite Decimal that ``value`` writes out. Raises ValueError for anything else, NaN and infinity included."""
@@ -52,6 +55,9 @@ def percent_of(part: Decimal, whole: Decimal) -> Decimal:
 
 def plain(value: Decimal) -> str:
     """``value`` without an exponent and without trailing zeros, as venues and people write it."""
+    text = str(value)
+    if len(text) <= _EXACT_LENGTH and "E" not in text and text[0] != "-":
+        return text.rstrip("0").rstrip(".") if "." in text else text
     with localcontext() as context:
         context.rounding = ROUND_DOWN
         text = format(value.normalize(), "f")

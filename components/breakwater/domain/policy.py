@@ -139,6 +139,18 @@ class SignalRules(msgspec.Struct, frozen=True, rename=wire_name):
     max_age_seconds: int = 60
 
 
+class MathematicianRules(msgspec.Struct, frozen=True, rename=wire_name):
+    """Stop, target, leverage and size from volatility and edge (`breakwater.domain.mathematician`)."""
+
+    atr_period: int = 14
+    """Closed candles of 5 minutes."""
+    stop_atr_multiple: Decimal = Decimal(4)
+    reward_to_risk: Decimal = Decimal(2)
+    stop_loss_of_margin_pct: Decimal = Decimal(20)
+    kelly_fraction: Decimal = Decimal("0.25")
+    min_closed_trades: int = 30
+
+
 class TradingDay(msgspec.Struct, frozen=True, rename=wire_name):
     start_utc: str = "00:00"
 
@@ -158,4 +170,6 @@ class PolicySpec(msgspec.Struct, frozen=True, rename=wire_name):
     venue: VenueSpec = VenueSpec()
     limits: LimitOverrides = LimitOverrides()
     signals: SignalRules = SignalRules()
+    mathematician: MathematicianRules | None = None
+    """None: off."""
     day: TradingDay = TradingDay()

@@ -11,8 +11,9 @@ from decimal import Decimal
 import msgspec
 
 from breakwater.domain.instruments import Instrument
-from breakwater.domain.leverage import LeveragedNotional, Liquidity, leveraged_notional
+from breakwater.domain.leverage import LeveragedNotional, leveraged_notional
 from breakwater.domain.limits import Binding, EffectiveLimits
+from breakwater.domain.liquidity import Liquidity
 from breakwater.domain.money import HUNDRED, ONE, ZERO, ceil_to, floor_to, plain
 from breakwater.domain.orders import Side
 from breakwater.domain.policy import SignalRules
@@ -47,6 +48,10 @@ class SizingInput(msgspec.Struct, frozen=True):
     rules: SignalRules
     fallback: bool = False
     liquidity: Liquidity = Liquidity()
+    volatility_leverage: int | None = None
+    """At most this leverage, by the mathematician; None: it does not say."""
+    edge_risk_pct: Decimal | None = None
+    """At most this share of equity lost at the stop, by the mathematician; None: it does not say."""
     fee_pct: Decimal = DEFAULT_FEE_PCT
     """Taker fee, each way."""
     slippage_pct: Decimal = DEFAULT_SLIPPAGE_PCT
@@ -94,18 +99,29 @@ class _Trail:
 def size(given: SizingInput) -> Sized | Refusal:
     """The largest quantity that every limit allows, or why there is none. Pure; never above any limit, in this order:
 
-    base risk x confidence, largest margin, leverage (liquidity, bracket, liquidation distance), loss at the stop with
-    costs, exposure room, order notional, the venue's largest order, the quantity grid; then the minima.
+    base risk x confidence, largest margin, leverage (volatility, liquidity, bracket, liquidation distance), loss at the
+    stop with costs (and what the edge allows), exposure room, order notional, the venue's largest order, the quantity
+    grid; then the minima. What the mathematician says never allows a trade that would be refused without it.
     """
+    if given.volatility_leverage is not None or given.edge_risk_pct is not None:
+        # Less leverage means more margin for the same notional, which could lift a trade over the smallest margin.
+        plain_size = _size(msgspec.structs.replace(given, volatility_leverage=None, edge_risk_pct=None))
+        if isinstance(plain_size, Refusal):
+            return plain_size
+    return _size(given)
+
+
+def _size(given: SizingInput) -> Sized | Refusal:
     stop_pct = given.stop_pct
     refusal = _unusable(given)
     if refusal is not None or stop_pct is None:
         return refusal or _no(RefusalCode.STOP_DISTANCE_MISSING, "the signal has no stop distance")
     trail = _Trail()
     margin = _margin(given, trail)
+    asked, limit = given.volatility_leverage, given.limits.leverage
     leveraged = leveraged_notional(
         margin,
-        given.limits.leverage.value,
+        limit.value if asked is None else min(limit.value, asked),
         side=given.side,
         stop_pct=_stop_pct_after_move(given.side, stop_pct),
         instrument=given.instrument,
@@ -115,8 +131,10 @@ def size(given: SizingInput) -> Sized | Refusal:
         return _no_leverage(given, stop_pct, leveraged.caps[-1])
     leverage, notional = leveraged.leverage, leveraged.notional
     trail.note("leverage", margin, notional, binds=False)
-    if given.limits.leverage.value < given.limits.leverage.requested:
+    if limit.value < limit.requested:
         trail.note("maxLeverage", margin, notional)
+    if asked is not None and asked < limit.value:
+        trail.note("volatilityLeverage", margin, notional)
     for cap in leveraged.caps:
         trail.note(cap, notional / leverage, notional)
     room = _exposure_room(given)
@@ -192,8 +210,13 @@ def _notional_caps(given: SizingInput, stop_pct: Decimal, room: Decimal) -> list
     loss_pct = loss_at_stop_pct(given.side, stop_pct, given.fee_pct, given.slippage_pct)
     allowed_pct = min(risk.value, limits.max_risk_per_position_pct.value)
     by_risk_manager = risk.binding is Binding.RISK_MANAGER
+    caps = [
+        ("maxRiskPerPositionPct" if by_risk_manager else "maxRiskPerTradePct", given.equity * allowed_pct / loss_pct)
+    ]
+    if given.edge_risk_pct is not None:
+        caps.append(("fractionalKelly", given.equity * given.edge_risk_pct / loss_pct))
     return [
-        ("maxRiskPerPositionPct" if by_risk_manager else "maxRiskPerTradePct", given.equity * allowed_pct / loss_pct),
+        *caps,
         ("maxExposurePct", room),
         ("maxOrderNotionalUSD", limits.max_order_notional_usd.value),
         ("venueMaxQuantity", given.instrument.max_quantity * given.mark),

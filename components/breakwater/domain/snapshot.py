@@ -53,3 +53,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     """Open positions without a mark price: figures are then incomplete and nothing may be opened."""
     realised_today: Decimal = Decimal(0)
     fees_today: Decimal = Decimal(0)
+    funding_today: Decimal = Decimal(0)
+    """Received minus paid."""
+    rebase_epoch: int = 0
+    """The stop's epoch of the last new baseline asked for that ``baseline`` knows of."""

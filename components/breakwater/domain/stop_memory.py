@@ -30,10 +30,12 @@ STOPPED = frozenset({StopState.TRIPPED, StopState.COOLING_DOWN})
 
 
 class Rebase(msgspec.Struct, frozen=True):
-    """An accepted ``newBaseline``: on ``day`` the drawdown is measured from ``equity`` (USDT), whatever the snapshot says."""
+    """An accepted ``newBaseline``: on ``day`` the drawdown is measured from ``equity`` (USDT) until snapshots know of it."""
 
     day: date
     equity: Decimal
+    epoch: int = 0
+    """The stop's epoch of that reset; 0 in a latch that an older version wrote."""
 
 
 class Latched(msgspec.Struct, frozen=True):
@@ -100,7 +102,7 @@ def mark_of(request_id: RequestId) -> str:
     return hashlib.sha256(request_id.encode()).hexdigest()[:16]
 
 
-class Pending(msgspec.Struct, frozen=True):
+class Pending(msgspec.Struct, frozen=True, gc=False):
     """A breach seen once, waiting for a second snapshot to confirm it."""
 
     key: str
@@ -109,7 +111,7 @@ class Pending(msgspec.Struct, frozen=True):
     breach: Breach
 
 
-class Memory(msgspec.Struct, frozen=True):
+class Memory(msgspec.Struct, frozen=True, gc=False):
     """Everything at one instant. Only functions of ``breakwater.domain.emergency_stop`` make new ones."""
 
     latched: Latched
@@ -129,7 +131,7 @@ class Memory(msgspec.Struct, frozen=True):
     """Account reports in a row that showed positions although the venue had confirmed none."""
 
 
-class Step(msgspec.Struct, frozen=True):
+class Step(msgspec.Struct, frozen=True, gc=False):
     """New memory, and what happened on the way."""
 
     memory: Memory
@@ -138,25 +140,43 @@ class Step(msgspec.Struct, frozen=True):
 
 def rules_in_force(latched: Latched, asked: StopRules | None) -> StopRules | None:
     """Between a trip and the re-arm the strictest rules since the trip; otherwise what is asked. None: no policy known yet."""
-    if not latched.stopped:
+    if latched.state not in STOPPED:
         return asked
     return latched.held or asked
 
 
 def daily_drawdown_pct(snapshot: Snapshot, rebase: Rebase | None) -> Decimal:
-    """The snapshot's drawdown; after a re-base of its day, measured from there even if the portfolio has not heard of it."""
-    if rebase is None or rebase.day != snapshot.baseline_day:
+    """The snapshot's drawdown; after a re-base of its day, measured from there while the portfolio has not heard of it.
+
+    Once it has, its own baseline counts: that one moves with transfers.
+    """
+    if rebase is None or rebase.day != snapshot.baseline_day or 0 < rebase.epoch <= snapshot.rebase_epoch:
         return snapshot.daily_drawdown_pct
     return max(ZERO, rebase.equity - snapshot.equity) / rebase.equity * HUNDRED
 
 
+def cannot_be(time: datetime, now: datetime) -> bool:
+    """Whether something cannot have happened at ``time``, by our clock."""
+    return time.tzinfo is None or time - now > MOST_AHEAD
+
+
 def unusable(snapshot: Snapshot, rules: StopRules | None, now: datetime) -> str:
     """Why ``snapshot`` cannot be judged; empty when it can. Not a number is never 'below the limit', nor the future fresh."""
-    if (ahead := snapshot.time - now) > (rules.stale_after / 5 if rules else MOST_AHEAD):
+    if snapshot.time.tzinfo is None:
+        return f"snapshot {snapshot.sequence} does not say in which zone its time is"
+    if snapshot.time > now and (ahead := snapshot.time - now) > (rules.stale_after / 5 if rules else MOST_AHEAD):
         return f"snapshot {snapshot.sequence} is {ahead.total_seconds():.0f} s ahead of the clock: one of the clocks is wrong"
-    for name in ("wallet", "equity", "unrealised_pnl", "baseline", "daily_drawdown_pct", "open_loss_pct"):
-        if not getattr(snapshot, name).is_finite():
-            return f"snapshot {snapshot.sequence}: {name} is {getattr(snapshot, name)}"
+    if not (
+        snapshot.wallet.is_finite()
+        and snapshot.equity.is_finite()
+        and snapshot.unrealised_pnl.is_finite()
+        and snapshot.baseline.is_finite()
+        and snapshot.daily_drawdown_pct.is_finite()
+        and snapshot.open_loss_pct.is_finite()
+    ):
+        for name in ("wallet", "equity", "unrealised_pnl", "baseline", "daily_drawdown_pct", "open_loss_pct"):
+            if not getattr(snapshot, name).is_finite():
+                return f"snapshot {snapshot.sequence}: {name} is {getattr(snapshot, name)}"
     if snapshot.baseline <= ZERO:
         return f"snapshot {snapshot.sequence}: the day's baseline is {snapshot.baseline}, it must be positive"
     return ""

@@ -86,7 +86,7 @@ def _rearm(memory: Memory, request: StopRequest, now: datetime) -> Step:
     numbers = {"equity": plain(snapshot.equity), "baseline": plain(snapshot.baseline)}
     facts: list[Fact] = []
     if request.new_baseline:
-        rebase = Rebase(snapshot.baseline_day, snapshot.equity)
+        rebase = Rebase(snapshot.baseline_day, snapshot.equity, epoch)
         latched = replace(latched, baseline_used_on=rebase.day, rebase=rebase)
         facts.append(Rebased(epoch, now, rebase.equity, request.who))
     facts.append(Transition(old.state, latched.state, epoch, now, request.who, request.reason, old.trip, numbers))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from datetime import datetime
 from decimal import Decimal
 
@@ -23,12 +24,31 @@ class StopState(enum.StrEnum):
         return {"DISABLED": 0, "ARMED": 1, "COOLING_DOWN": 2, "TRIPPED": 3}[self.value]
 
 
+_TRIGGER_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,31}")
+
+
 class Trigger(enum.StrEnum):
+    """What fired the stop. The five of Breakwater itself; an evaluator may bring one of its own: ``Trigger("FUNDING_COST")``.
+
+    So a further evaluator is one file, and a latch that names its trigger is still read where that file is missing.
+    """
+
     DAILY_DRAWDOWN = "DAILY_DRAWDOWN"
     OPEN_LOSS = "OPEN_LOSS"
     EXECUTION_ERRORS = "EXECUTION_ERRORS"
     MISSING_DATA = "MISSING_DATA"
     PERSON = "PERSON"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Trigger | None:
+        if not isinstance(value, str) or not _TRIGGER_NAME.fullmatch(value):
+            return None
+        made = str.__new__(cls, value)
+        made._name_ = made._value_ = value
+        # Kept, so that equal ones are identical, as members of an enum are.
+        known = cls._value2member_map_.setdefault(value, made)
+        assert isinstance(known, cls)
+        return known
 
 
 class Trip(msgspec.Struct, frozen=True):
@@ -80,7 +100,7 @@ class RequestOutcome(msgspec.Struct, frozen=True):
     """Who asked; empty in answers of before this was kept."""
 
 
-class StopView(msgspec.Struct, frozen=True):
+class StopView(msgspec.Struct, frozen=True, gc=False):
     """The emergency stop's state as it is broadcast with a lease: whoever does not hear it goes REDUCE_ONLY."""
 
     state: StopState

@@ -4,33 +4,38 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Final
 
 import msgspec
 
 from breakwater.domain.policy import wire_name
-from breakwater.domain.stop_memory import Memory, daily_drawdown_pct, rules_in_force
+from breakwater.domain.stop_memory import STOPPED, Memory, daily_drawdown_pct, rules_in_force
 from breakwater.domain.stop_rules import StopRules
 from breakwater.domain.stop_state import StopState, StopView
+
+_TRIPPED: Final = StopState.TRIPPED
+_COOLING_DOWN: Final = StopState.COOLING_DOWN
+_DISABLED: Final = StopState.DISABLED
 
 
 def reduce_only_reason(memory: Memory, rules: StopRules | None, now: datetime) -> str:
     """Why only reducing is allowed at ``now``; empty when entries may pass as far as the stop is concerned."""
     latched, snapshot = memory.latched, memory.snapshot
-    if latched.state is StopState.TRIPPED:
+    state = latched.state
+    if state is _TRIPPED:
         return f"tripped: {latched.trip.reason if latched.trip else 'cause unknown'}"
-    if latched.state is StopState.COOLING_DOWN:
+    if state is _COOLING_DOWN:
         return "cooling down after a trip: needs a person's reset"
-    in_force = rules_in_force(latched, rules)
-    if in_force is None:
+    if rules is None:
         return "no policy is in force"
-    if latched.state is StopState.DISABLED and in_force.live:
+    if state is _DISABLED and rules.live:
         return "the emergency stop is disabled and the desk trades live"
     if snapshot is None:
         return memory.snapshot_problem or "no portfolio snapshot since the start"
     if memory.snapshot_problem:
         return memory.snapshot_problem
     age = now - snapshot.time
-    if age > in_force.stale_after:
+    if age > rules.stale_after:
         return f"the last portfolio snapshot is {age.total_seconds():.0f} s old"
     if memory.pending:
         return f"{memory.pending[0].breach.text}: waiting for a second snapshot to confirm it"
@@ -90,19 +95,19 @@ def stop_view(
     closed_because: str = "",
 ) -> StopView:
     """The record to broadcast. ``closed_because`` adds a reason of the process itself (booting, disk trouble)."""
-    latched = memory.latched
+    latched, state, snapshot = memory.latched, memory.latched.state, memory.snapshot
     reason = reduce_only_reason(memory, rules, now) or closed_because
-    day = memory.snapshot.baseline_day if memory.snapshot else None
+    used_on = latched.baseline_used_on
     return StopView(
-        state=latched.state,
+        state=state,
         epoch=latched.epoch,
         sequence=sequence,
         issued_at=issued_at,
         lease_seconds=lease_seconds,
-        reduce_only=bool(reason),
+        reduce_only=reason != "",
         reduce_only_reason=reason,
-        trip=latched.trip if latched.stopped else None,
+        trip=latched.trip if state in STOPPED else None,
         flat_at=latched.flat_at,
-        cooling_down_until=latched.cooling_down_until if latched.state is StopState.COOLING_DOWN else None,
-        day_baseline_used=day is not None and latched.baseline_used_on == day,
+        cooling_down_until=latched.cooling_down_until if state is _COOLING_DOWN else None,
+        day_baseline_used=used_on is not None and snapshot is not None and used_on == snapshot.baseline_day,
     )

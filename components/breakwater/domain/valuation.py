@@ -11,6 +11,7 @@ import msgspec
 from breakwater.domain.ids import Symbol
 from breakwater.domain.ledger import Ledger
 from breakwater.domain.money import HUNDRED, ZERO
+from breakwater.domain.positions import Position
 from breakwater.domain.snapshot import PositionView, Snapshot
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -36,13 +37,14 @@ class DayTotals(msgspec.Struct, frozen=True):
     day: date
     realised: Decimal = ZERO
     fees: Decimal = ZERO
+    funding: Decimal = ZERO
 
-    def add(self, day: date, realised: Decimal, fees: Decimal) -> DayTotals:
-        """With one more fill of ``day``; a later day begins anew, an earlier one no longer counts."""
+    def add(self, day: date, realised: Decimal, fees: Decimal, funding: Decimal = ZERO) -> DayTotals:
+        """With one more fill or funding payment of ``day``; a later day begins anew, an earlier one no longer counts."""
         if day < self.day:
             return self
         base = self if day == self.day else DayTotals(day)
-        return DayTotals(day, base.realised + realised, base.fees + fees)
+        return DayTotals(day, base.realised + realised, base.fees + fees, base.funding + funding)
 
 
 def trading_day(moment: datetime, start_minute: int) -> date:
@@ -56,7 +58,9 @@ def day_start(day: date, start_minute: int) -> datetime:
 
 
 def daily_drawdown_pct(baseline: Decimal, equity: Decimal) -> Decimal:
-    """max(0, baseline - equity) / baseline, in percent. ``baseline`` must be positive."""
+    """max(0, baseline - equity) / baseline, in percent. Without a baseline (all capital left) a debt is a loss of all of it."""
+    if baseline <= ZERO:
+        return HUNDRED if equity < ZERO else ZERO
     return max(ZERO, baseline - equity) / baseline * HUNDRED
 
 
@@ -75,6 +79,15 @@ def exposure_pct(gross_notional: Decimal, equity: Decimal) -> Decimal:
     return gross_notional / equity * HUNDRED if equity > ZERO else Decimal(1_000_000)
 
 
+class Valued(msgspec.Struct, frozen=True, gc=False):
+    """One position at one mark, kept so that only what has moved is valued again."""
+
+    position: Position
+    mark: Mark | None
+    view: PositionView
+    notional: Decimal
+
+
 def value(
     ledger: Ledger,
     marks: Mapping[Symbol, Mark],
@@ -85,10 +98,13 @@ def value(
     reconciled: bool,
     totals: DayTotals | None = None,
     fresh_since: datetime | None = None,
+    rebase_epoch: int = 0,
+    memo: dict[Symbol, Valued] | None = None,
 ) -> Snapshot:
     """The snapshot at ``marks``. A position without a mark counts at its entry price and is named in ``marks_missing``.
 
-    So is one whose mark is from before ``fresh_since``; it counts at that old mark, the best that is known.
+    So is one whose mark is from before ``fresh_since``; it counts at that old mark, the best that is known. ``memo`` is
+    the caller's, empty at first: it spares valuing again what neither traded nor got another mark, and changes no result.
     """
     views: list[PositionView] = []
     missing: list[Symbol] = []
@@ -97,20 +113,14 @@ def value(
         mark = marks.get(symbol)
         if mark is None or (fresh_since is not None and mark.time < fresh_since):
             missing.append(symbol)
-        price = mark.price if mark else position.entry_price
-        pnl = position.unrealised_pnl(price) if mark else ZERO
-        view = PositionView(
-            symbol=symbol,
-            quantity=position.quantity,
-            entry_price=position.entry_price,
-            mark_price=price,
-            unrealised_pnl=pnl,
-            leverage=position.leverage,
-            opened_at=position.opened_at or _EPOCH,
-        )
-        views.append(view)
-        unrealised += pnl
-        gross += view.notional
+        known = memo.get(symbol) if memo is not None else None
+        if known is None or known.position is not position or known.mark is not mark:
+            known = _value_one(symbol, position, mark)
+            if memo is not None:
+                memo[symbol] = known
+        views.append(known.view)
+        unrealised += known.view.unrealised_pnl
+        gross += known.notional
     equity = ledger.wallet + unrealised
     today = totals if totals is not None and totals.day == baseline.day else DayTotals(baseline.day)
     return Snapshot(
@@ -130,4 +140,20 @@ def value(
         marks_missing=tuple(missing),
         realised_today=today.realised,
         fees_today=today.fees,
+        funding_today=today.funding,
+        rebase_epoch=rebase_epoch,
     )
+
+
+def _value_one(symbol: Symbol, position: Position, mark: Mark | None) -> Valued:
+    price = mark.price if mark else position.entry_price
+    view = PositionView(
+        symbol=symbol,
+        quantity=position.quantity,
+        entry_price=position.entry_price,
+        mark_price=price,
+        unrealised_pnl=position.unrealised_pnl(price) if mark else ZERO,
+        leverage=position.leverage,
+        opened_at=position.opened_at or _EPOCH,
+    )
+    return Valued(position, mark, view, view.notional)

@@ -78,13 +78,34 @@ def stop_router(service: EmergencyStopService, token: str) -> APIRouter:
             return JSONResponse({"code": "UNAVAILABLE", "text": text}, 503)
         return _json(status_of(service), 200)
 
+    @router.get("/v1/audit")
+    async def audit(authorization: str = Header(default="")) -> Response:
+        """The whole audit as it lies on the volume, one JSON line per record. 503 when it cannot be read."""
+        if not bearer_matches(authorization, token):
+            return _unauthorised()
+        try:
+            return Response(service.trail.audit_lines(), media_type="application/x-ndjson")
+        except DiskError as error:
+            return JSONResponse({"code": "UNAVAILABLE", "text": str(error)}, 503)
+
+    @router.get("/v1/audit/head")
+    async def head(authorization: str = Header(default="")) -> Response:
+        """The signed end of the audit, to be kept elsewhere; why it is unsigned; what the check at the start found."""
+        if not bearer_matches(authorization, token):
+            return _unauthorised()
+        if not service.settled:
+            return JSONResponse({"code": "UNAVAILABLE", "text": "the stop is starting"}, 503)
+        trail = service.trail
+        found = {"ok": trail.audit.ok, "problem": trail.audit.problem}
+        return _json({"head": trail.signed_head, "problem": trail.signer.problem, "atStart": found}, 200)
+
     return router
 
 
 def status_of(service: EmergencyStopService) -> dict[str, Any]:
     """What ``GET /v1/stop`` answers.
 
-    ``{view, reset: {plain: [...], newBaseline: [...]}, outcomes: [...], audit: [...], measured, policy}``.
+    ``{view, reset: {plain: [...], newBaseline: [...]}, outcomes: [...], audit: [...], head, measured, policy}``.
     """
     view = service.view()
     needs: dict[str, Any] = {}
@@ -97,7 +118,8 @@ def status_of(service: EmergencyStopService) -> dict[str, Any]:
         "view": view,
         "reset": needs,
         "outcomes": outcomes,
-        "audit": service.transitions,
+        "audit": tuple(service.trail.transitions),
+        "head": service.trail.signed_head,
         "measured": service.measured,
         "policy": policy_brief(service.policy),
     }

@@ -21,9 +21,13 @@ from breakwater.domain.stop_state import StopState
 
 FILE = "audit.jsonl"
 GENESIS = "0" * 64
+_HIGHEST_EPOCH = 2**53 - 1
+"""What the resource's status can hold. Whatever is above was never written by a stop."""
 _NAMES = {"measured_pct": "measuredPct", "limit_pct": "limitPct"}
 _LOG_ONLY = frozenset({"breach_seen", "snapshot_unusable", "execution_error"})
 """Noise around a limit: logged, and part of a trip's record when it comes to one."""
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, InvalidOperation, OverflowError, RecursionError)
+"""What reading a line may raise, whatever the line holds."""
 
 
 class AuditHead(msgspec.Struct, frozen=True):
@@ -54,6 +58,10 @@ class AuditReport(msgspec.Struct, frozen=True):
     records: int
     head: AuditHead
     problem: str = ""
+    record: int | None = None
+    """Number of the record that is wrong or missing."""
+    torn: bool = False
+    """All that is wrong is a last line without its end: what a crash leaves behind, not what a change does."""
 
 
 def is_for_record(fact: Fact) -> bool:
@@ -96,10 +104,12 @@ def chain(head: AuditHead, records: Sequence[dict[str, Any]]) -> tuple[AuditHead
     return head, lines
 
 
-def head_of(line: str) -> AuditHead:
-    """The head after ``line``, which must be a whole line."""
-    parsed = json.loads(line)
-    return AuditHead(parsed["record"]["n"], parsed["hash"])
+def time_of(line: str | bytes) -> datetime | None:
+    """When the record in ``line`` was made, market time; None when it cannot be read."""
+    try:
+        return datetime.fromisoformat(json.loads(line)["record"]["time"])
+    except _UNREADABLE:
+        return None
 
 
 def transition_in(line: str | bytes) -> AuditedTransition | None:
@@ -121,7 +131,7 @@ def transition_in(line: str | bytes) -> AuditedTransition | None:
             limit_pct=Decimal(values["limit"]) if "limit" in values else None,
             hash=parsed["hash"],
         )
-    except (ValueError, KeyError, TypeError, AttributeError, InvalidOperation):
+    except _UNREADABLE:
         return None
 
 
@@ -136,10 +146,17 @@ def last_transitions(data: bytes, count: int) -> list[AuditedTransition]:
     return found[::-1]
 
 
-def verify_audit(data: bytes, head: AuditHead | None = None) -> AuditReport:
-    """Check every link, and with ``head`` that nothing is missing at the end (records beyond it are whole and allowed)."""
+def verify_audit(data: bytes, head: AuditHead | None = None, *, keeper: str = "the latch") -> AuditReport:
+    """Check every link, and with ``head`` that nothing is missing at the end (records beyond it are whole and allowed).
+
+    ``keeper`` is who knows ``head``, for the sentence.
+    """
     last = AuditHead()
     reached = head is None or head == last
+
+    def broken(number: int, problem: str) -> AuditReport:
+        return AuditReport(False, last.number, last, problem, number)
+
     lines = data.split(b"\n")
     torn = lines.pop()  # empty when the file ends with a line break
     for line in lines:
@@ -149,25 +166,23 @@ def verify_audit(data: bytes, head: AuditHead | None = None) -> AuditReport:
             number = record["n"]
             if _canonical(parsed).encode() != line:
                 raise ValueError("not as it was written")  # other bytes for the same values: changed all the same
-        except (ValueError, KeyError, TypeError):
-            return AuditReport(False, last.number, last, f"record {last.number + 1} is not readable")
+        except _UNREADABLE:
+            return broken(last.number + 1, f"record {last.number + 1} is not readable")
         if number != last.number + 1:
-            return AuditReport(False, last.number, last, f"record {number} follows record {last.number}")
+            return broken(last.number + 1, f"record {number} follows record {last.number}")
         if digest != _digest(last.digest, record):
-            return AuditReport(False, last.number, last, f"record {number} or one before it was changed")
+            return broken(number, f"record {number} or one before it was changed")
         last = AuditHead(number, digest)
         if head is not None and head.number == number:
             if head.digest != digest:
-                return AuditReport(False, number, last, f"record {number} is not the one the latch knows: rewritten?")
+                return broken(number, f"record {number} is not the one {keeper} knows: rewritten?")
             reached = True
-    if not reached and head is not None:
-        return AuditReport(
-            False, last.number, last, f"cut: the latch knows {head.number} records, here are {last.number}"
-        )
+    missing = last.number + 1
+    if not reached and head is not None and not (torn and head.number == missing):
+        return broken(missing, f"cut: {keeper} knows {head.number} records, here are {last.number}")
     if torn:
-        return AuditReport(
-            False, last.number, last, f"record {last.number + 1} is torn: {len(torn)} bytes without an end"
-        )
+        problem = f"record {missing} is torn: {len(torn)} bytes without an end"
+        return AuditReport(False, last.number, last, problem, missing, torn=True)
     return AuditReport(True, last.number, last)
 
 
@@ -176,9 +191,11 @@ def last_epoch(data: bytes) -> int:
     highest = 0
     for line in data.splitlines():
         try:
-            highest = max(highest, int(json.loads(line)["record"]["values"].get("epoch", 0)))
-        except (ValueError, KeyError, TypeError, AttributeError):
+            epoch = int(json.loads(line)["record"]["values"].get("epoch", 0))
+        except _UNREADABLE:
             continue
+        if epoch <= _HIGHEST_EPOCH:
+            highest = max(highest, epoch)
     return highest
 
 

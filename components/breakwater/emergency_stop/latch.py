@@ -49,6 +49,8 @@ class LatchReading(msgspec.Struct, frozen=True):
     content: LatchContent | None = None
     problems: tuple[str, ...] = ()
     """What is wrong with single copies, in sentences."""
+    may_lag: bool = False
+    """The first copy is not there to say whether ``content`` is the last state: it may have held one more write."""
 
 
 class Latch:
@@ -59,17 +61,18 @@ class Latch:
 
     def read(self) -> LatchReading:
         """The copy that wins. Never raises: what cannot be read is a problem, and no readable copy is UNREADABLE."""
-        found: list[LatchContent] = []
+        found: dict[str, LatchContent] = {}
         problems: list[str] = []
         for name in (FILE, COPY):
             try:
                 data = self._disk.read(name)
                 if data is not None:
-                    found.append(decode_latch(data))
+                    found[name] = decode_latch(data)
             except (DiskError, ValueError) as error:
                 problems.append(f"{name}: {error}")
         if found:
-            return LatchReading(Finding.FOUND, max(found, key=lambda content: content.rank), tuple(problems))
+            best = max(found.values(), key=lambda content: content.rank)
+            return LatchReading(Finding.FOUND, best, tuple(problems), may_lag=FILE not in found)
         return LatchReading(Finding.UNREADABLE if problems else Finding.ABSENT, None, tuple(problems))
 
     async def write(self, content: LatchContent) -> None:
@@ -97,7 +100,7 @@ def decode_latch(data: bytes) -> LatchContent:
         raise ValueError("the checksum does not match: the file is damaged")
     try:
         return _decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"whole, but not what this version writes: {error}") from error
 
 

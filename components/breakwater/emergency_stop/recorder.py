@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Coroutine, Sequence
+from datetime import datetime
 from typing import Any
 
 import structlog
 
-from breakwater.domain.stop_facts import Fact
+from breakwater.domain.ids import DeskId
+from breakwater.domain.stop_facts import Fact, Noted
+from breakwater.domain.stop_head import StopHead
 from breakwater.domain.stop_memory import Latched
 from breakwater.emergency_stop import audit
 from breakwater.emergency_stop.audit import AuditedTransition, AuditHead, AuditReport, audit_record, chain, verify_audit
+from breakwater.emergency_stop.heads import HEAD_FILE, HeadSigner, decode_head, encode_head
 from breakwater.emergency_stop.latch import Finding, Latch, LatchContent, LatchReading
 from breakwater.runtime.ports import Disk, DiskError
 
@@ -26,11 +30,12 @@ TRANSITIONS_KEPT = 20
 
 
 class Recorder:
-    """Owns latch and audit files of one emergency stop."""
+    """Owns latch and audit files of one emergency stop, and signs the audit's head."""
 
-    def __init__(self, disk: Disk) -> None:
-        self._disk = disk
+    def __init__(self, disk: Disk, desk: DeskId, signer: HeadSigner) -> None:
+        self._disk, self._desk = disk, desk
         self._latch = Latch(disk)
+        self.signer = signer
         self._revision = 0
         self._head = AuditHead()
         self._tail: tuple[str, ...] = ()
@@ -41,17 +46,35 @@ class Recorder:
         """The last ones in the audit, the newest last."""
         self.audit = AuditReport(True, 0, AuditHead())
         """What the check of the audit at the start found."""
+        self.signed_head: StopHead | None = None
+        """The end of what is in the audit file; None while that is empty. Unsigned when the key cannot be used."""
+        self._kept_head: StopHead | None = None
+        """The one in the head file."""
+        self._signed_before = ""
+        """Id of the key that signed the last head of the process before this one."""
 
     async def restore(self) -> tuple[LatchReading, int]:
-        """The latch, and the highest epoch the audit knows. Completes an audit that a crash cut short. Raises DiskError."""
+        """The latch, and the highest epoch the audit knows. Completes an audit that a crash cut short. Raises DiskError.
+
+        An audit that cannot be read is reported, and the stop starts all the same.
+        """
         reading = self._latch.read()
-        data = self._disk.read(audit.FILE) or b""
+        await self._load_key()
+        try:
+            data = self._disk.read(audit.FILE) or b""
+        except DiskError as error:
+            self.audit = AuditReport(False, 0, AuditHead(), str(error))
+            if reading.content is not None:
+                self._take(reading.content)
+            elif reading.finding is Finding.ABSENT:
+                reading = LatchReading(Finding.UNREADABLE, None, ("there is an audit, unreadable, but no latch",))
+            return reading, 0
         if reading.finding is Finding.ABSENT and data:
             problem = "there is an audit but no latch: the latch was removed"
             reading = LatchReading(Finding.UNREADABLE, None, (*reading.problems, problem))
         content = reading.content
         if content is not None:
-            self._revision, self._head = content.revision, content.head
+            self._take(content)
             data = await self._complete(data, content)
         self.audit = verify_audit(data, content.head if content else None)
         if self.audit.ok:
@@ -63,7 +86,56 @@ class Recorder:
                 await self._disk.truncate(audit.FILE, whole)
             self._head = self.audit.head
         self.transitions.extend(audit.last_transitions(data, TRANSITIONS_KEPT))
+        lines = data.splitlines()
+        if content is not None and lines:
+            self._sign(content, lines[-1])
         return reading, audit.last_epoch(data)
+
+    def _take(self, content: LatchContent) -> None:
+        self._revision, self._head = content.revision, content.head
+
+    async def _load_key(self) -> None:
+        try:
+            data = self._disk.read(HEAD_FILE)
+            self._signed_before = decode_head(data).key_id if data is not None else ""
+        except (DiskError, ValueError) as error:
+            log.warning("the last signed head cannot be read", error=str(error))
+        try:
+            await self._in_time(self.signer.load())
+        except DiskError as error:
+            self.signer.problem = f"the audit's signing key cannot be used yet: {error}"
+        if self.signer.problem:
+            log.error("audit heads are unsigned", problem=self.signer.problem)
+
+    def compare(self, kept: StopHead | None) -> None:
+        """Hold the audit against a head that others kept: one that is no longer in it means cut or rewritten."""
+        if kept is None or kept.desk != self._desk or not self.audit.ok:
+            return
+        try:
+            data = self._disk.read(audit.FILE) or b""
+        except DiskError as error:
+            self.audit = AuditReport(False, 0, AuditHead(), str(error))
+            return
+        self.audit = verify_audit(data, AuditHead(kept.number, kept.hash), keeper="a head kept outside of this volume")
+        if not self.audit.ok:
+            log.error("audit is not the one others know", problem=self.audit.problem)
+
+    def key_facts(self, now: datetime) -> tuple[Noted, ...]:
+        """What the audit itself has to say about its key: that heads are unsigned, or signed by another key than before."""
+        signer, before = self.signer, self._signed_before
+        if signer.problem:
+            return (Noted("audit_unsigned", now, signer.problem),)
+        if not before and not (signer.made and self._head.number):
+            return ()  # a first start
+        if before == signer.key_id:
+            return ()
+        text = f"heads are signed by key {signer.key_id} from here on, before by {before or 'none'}"
+        return (Noted("audit_key", now, text, {"keyID": signer.key_id, "publicKey": signer.public_key}),)
+
+    def audit_lines(self) -> bytes:
+        """The audit file as it is, without a line that is being written just now. Raises DiskError."""
+        data = self._disk.read(audit.FILE) or b""
+        return data[: data.rfind(b"\n") + 1] if self._suspect else data
 
     async def latch(self, latched: Latched, facts: Sequence[Fact], unpublished: Sequence[Fact]) -> LatchContent:
         """Write the first copy of the latch, audit lines of ``facts`` included. Durable on return. Raises DiskError."""
@@ -85,8 +157,31 @@ class Recorder:
                 lines = "".join(f"{line}\n" for line in self._tail).encode()
                 await self._in_time(self._disk.append(audit.FILE, lines))
             self._suspect = False
+            self._sign(content, self._tail[-1])
         self._tail = ()
         await self._in_time(self._latch.write_copy(content))
+        await self._keep_head()
+
+    def _sign(self, content: LatchContent, line: str | bytes) -> None:
+        """``line`` is the last one of the file."""
+        time = audit.time_of(line)
+        if time is None or content.head.number == 0:
+            return
+        latched = content.latched
+        self.signed_head = self.signer.sign(
+            StopHead(self._desk, content.head.number, content.head.digest, latched.epoch, latched.state, time)
+        )
+
+    async def _keep_head(self) -> None:
+        """Beside the audit, for whoever copies the volume. It is made anew from latch and key: missing, nothing is lost."""
+        if self.signed_head is None or self.signed_head == self._kept_head:
+            return
+        try:
+            await self._in_time(self._disk.replace(HEAD_FILE, encode_head(self.signed_head) + b"\n"))
+        except DiskError as error:
+            log.warning("the signed head cannot be written", error=str(error))
+        else:
+            self._kept_head = self.signed_head
 
     async def _in_time(self, write: Coroutine[Any, Any, None]) -> None:
         """Raises DiskError when ``write`` takes too long. Then nothing is written before it has ended, so that order holds."""

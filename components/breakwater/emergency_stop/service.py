@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import math
+import secrets
 from collections import deque
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 
 import structlog
-from msgspec.structs import replace
 
 from breakwater.domain import emergency_stop as machine
-from breakwater.domain.stop_facts import Fact, Noted
+from breakwater.domain.stop_facts import Fact
+from breakwater.domain.stop_head import StopHead
 from breakwater.domain.stop_memory import Latched, Step
 from breakwater.domain.stop_reset import Missing, missing_for_reset
 from breakwater.domain.stop_rules import StopRules, stop_rules
 from breakwater.domain.stop_state import RequestOutcome, StopRequest, StopState, StopView
 from breakwater.domain.stop_view import Measured, measured_now, next_deadline, reduce_only_reason, stop_view
-from breakwater.emergency_stop.audit import AuditedTransition, is_for_record
-from breakwater.emergency_stop.boot import choose, is_ahead
+from breakwater.emergency_stop.audit import is_for_record
+from breakwater.emergency_stop.boot import choose, is_ahead, overtaken
+from breakwater.emergency_stop.heads import HeadSigner
 from breakwater.emergency_stop.inputs import Work, work_of
 from breakwater.emergency_stop.latch import Finding, LatchContent, LatchReading, durable
-from breakwater.emergency_stop.messages import from_copy, log_facts, payload_of
+from breakwater.emergency_stop.messages import log_facts, payload_of
 from breakwater.emergency_stop.recorder import Recorder
 from breakwater.emergency_stop.waiting import either
 from breakwater.runtime.bus import BusUnavailable
@@ -64,10 +67,10 @@ class EmergencyStopService(Service):
 
     name = NAME
 
-    def __init__(self, context: ComponentContext) -> None:
+    def __init__(self, context: ComponentContext, *, entropy: Callable[[int], bytes] = secrets.token_bytes) -> None:
         super().__init__()
         self._context, self._bus, self._clocks = context, context.bus, context.clocks
-        self._recorder = Recorder(context.disk)
+        self._recorder = Recorder(context.disk, context.desk, HeadSigner(context.disk, entropy))
         self._memory = machine.started(Latched(), context.clocks.market.now())
         self._visible = self._memory
         """What may be announced: equal to the memory once that is durable."""
@@ -81,14 +84,14 @@ class EmergencyStopService(Service):
         self._marked_unpublished = False
         """The latch on disk names facts as not published yet."""
         self._copy: StopView | None = None
+        self._kept_head: StopHead | None = None  # the audit's end as the bus kept it
         self._reading = LatchReading(Finding.ABSENT)
-        self._audit_epoch = 0
+        self._audit_epoch = self._sequence = 0
         self._unfinished: LatchContent | None = None
         self._disk_trouble = ""
         self._mending: asyncio.Task[None] | None = None
         self._inputs: dict[object, float] = {}
         """When each input that is not judged yet came (infrastructure time), the oldest first."""
-        self._sequence = 0
         self._sent_closed: bool | None = None
         self.progress = 0
         """Snapshots judged."""
@@ -127,6 +130,7 @@ class EmergencyStopService(Service):
             "snapshot": Check(self._memory.snapshot is not None, "" if self._memory.snapshot else "none seen yet"),
             "latch": Check(not self._disk_trouble and not problems, self._disk_trouble or problems),
             "audit": Check(report.ok, report.problem),
+            "signing": Check(not self._recorder.signer.problem, self._recorder.signer.problem),
         }
 
     # ------------------------------------------------------------------------------------------------ for people
@@ -176,9 +180,9 @@ class EmergencyStopService(Service):
         return self._memory.latched.outcomes
 
     @property
-    def transitions(self) -> tuple[AuditedTransition, ...]:
-        """The last transitions in the audit, the newest last."""
-        return tuple(self._recorder.transitions)
+    def trail(self) -> Recorder:
+        """Audit, last transitions and signed head."""
+        return self._recorder
 
     @property
     def measured(self) -> Measured | None:
@@ -212,19 +216,14 @@ class EmergencyStopService(Service):
         """A copy of our state, normally our own echo. One with a higher epoch tells what a lost or old volume does not."""
         assert isinstance(event.payload, StopLease)
         view = event.payload.view
-        if event.producer != NAME or not is_ahead(view, self._memory.latched):
+        if event.producer != NAME:
             return
         if not self._settled.is_set():
-            self._copy = view
-            return
-        async with self._lock:
-            now = self._clocks.market.now()
-            if is_ahead(view, self._memory.latched):
-                old = self._memory.latched
-                text = f"a broadcast copy has epoch {view.epoch} ({view.state.value}), the latch {old.epoch}"
-                latched = from_copy(view, old) if view.state.strictness > old.state.strictness else old
-                memory = machine.started(replace(latched, epoch=view.epoch), now)
-                await self._commit(Step(memory, (Noted("copy_ahead", now, text),)))
+            self._copy, self._kept_head = view, event.payload.head or self._kept_head
+        elif is_ahead(view, self._memory.latched):
+            async with self._lock:
+                if is_ahead(view, self._memory.latched):
+                    await self._commit(overtaken(self._memory.latched, view, self._clocks.market.now()))
 
     # ------------------------------------------------------------------------------------------------ one input
 
@@ -262,13 +261,14 @@ class EmergencyStopService(Service):
         for_record = [fact for fact in step.facts if is_for_record(fact)]
         if not for_record and durable(before) == durable(after):
             self._memory = self._visible = step.memory
-            log_facts(step.facts)
             self._announce_if_changed()
+            log_facts(step.facts)
             return
         tripping = after.state is StopState.TRIPPED and after.epoch > before.epoch
         old = self._memory
         if not (before.stopped and not after.stopped):
             self._memory = step.memory  # a re-arm alone waits for the disk
+            self._announce_if_changed()  # "nothing may be opened" waits for none either
         facts = [fact for fact in step.facts if payload_of(fact) is not None]
         unpublished = [*self._outbox, *facts]
         self._unaudited.extend(for_record)
@@ -292,22 +292,20 @@ class EmergencyStopService(Service):
         self._wake.set()
         self._deadline_moved.set()
         await asyncio.sleep(0)  # let the lease go out before the second half of the paperwork
-        await self._finish()
-
-    async def _finish(self) -> None:
-        if self._unfinished is None:
-            return
-        try:
-            await self._recorder.finish(self._unfinished)
-        except DiskError as error:
-            self._disk_trouble = str(error)
-            log.error("audit or second latch copy cannot be written", error=str(error))
-        else:
-            self._unfinished = None
+        if self._unfinished is not None:
+            try:
+                await self._recorder.finish(self._unfinished)
+            except DiskError as error:
+                self._disk_trouble = str(error)
+                log.error("audit or second latch copy cannot be written", error=str(error))
+            else:
+                self._unfinished = None
 
     def _announce_if_changed(self) -> None:
         closed = bool(reduce_only_reason(self._memory, self._rules, self._clocks.market.now()))
-        if closed is not self._sent_closed:
+        if closed and self._sent_closed is False:
+            self.spawn(self._send_lease(), "close")  # at once, whatever else is being sent
+        elif closed is not self._sent_closed:
             self._wake.set()
 
     # ------------------------------------------------------------------------------------------------ out
@@ -334,7 +332,9 @@ class EmergencyStopService(Service):
 
     async def _settle(self) -> None:
         now = self._clocks.market.now()
+        self._recorder.compare(self._kept_head)
         latched, facts = choose(self._reading, self._recorder.audit, self._audit_epoch, self._copy, now)
+        facts += self._recorder.key_facts(now)
         if not facts and latched == self._memory.latched:
             return
         step = Step(machine.started(latched, now), facts)
@@ -347,14 +347,13 @@ class EmergencyStopService(Service):
     async def _send_lease(self) -> None:
         self._sequence += 1
         view = self.view()
+        before, self._sent_closed = self._sent_closed, view.reduce_only
         try:
-            await self._bus.set_state(StopLease(view), time=self._clocks.market.now())
+            await self._bus.set_state(StopLease(view, self._recorder.signed_head), time=self._clocks.market.now())
         except BusUnavailable as error:
-            if self._sent_closed is not None:
+            if before is not None:
                 log.warning("the lease cannot be broadcast: everybody goes reduce-only", error=str(error))
             self._sent_closed = None
-        else:
-            self._sent_closed = view.reduce_only
 
     async def _send_facts(self) -> None:
         while self._outbox:

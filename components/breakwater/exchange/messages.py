@@ -134,6 +134,18 @@ class ForcedBy(enum.StrEnum):
     ADL = "ADL"
     SETTLEMENT = "SETTLEMENT"
 
+    @classmethod
+    def of(cls, client_id: str) -> ForcedBy | None:
+        """By the id that the venue gives orders it places itself; None for every other order."""
+        return next((by for prefix, by in _FORCED if client_id.startswith(prefix)), None)
+
+
+_FORCED = (  # the first match counts
+    ("adl_autoclose", ForcedBy.ADL),
+    ("settlement_autoclose-", ForcedBy.SETTLEMENT),
+    ("autoclose-", ForcedBy.LIQUIDATION),
+)
+
 
 class OrderUpdate(msgspec.Struct, frozen=True):
     """ORDER_TRADE_UPDATE: what happened to an order, with the fill when there was one."""

@@ -22,12 +22,6 @@ from breakwater.exchange.messages import (
 from breakwater.exchange.parse import STATUS_ALIASES, check_order, id_or_none, position_side_of
 from breakwater.exchange.reader import Reader
 
-_FORCED = (  # how the venue names orders it places itself; the first match counts
-    ("adl_autoclose", ForcedBy.ADL),
-    ("settlement_autoclose-", ForcedBy.SETTLEMENT),
-    ("autoclose-", ForcedBy.LIQUIDATION),
-)
-
 
 def parse_user_event(message: object) -> UserEvent | None:
     """One message of the user stream, bare or in a ``{"stream", "data"}`` wrapper.
@@ -69,8 +63,7 @@ def _order_update(event: Reader) -> OrderUpdate:
         update_time=order.time("T"),
     )
     check_order(report, order.what)
-    forced = next((by for prefix, by in _FORCED if client_id.startswith(prefix)), None)
-    return OrderUpdate(event.time("E"), order.text("x"), report, _fill(order, report), forced)
+    return OrderUpdate(event.time("E"), order.text("x"), report, _fill(order, report), ForcedBy.of(client_id))
 
 
 def _fill(order: Reader, report: OrderReport) -> TradeReport | None:

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 
-from breakwater.domain.ids import ClientOrderId, DeskId, ProposalId, Symbol, TradeId, VenueOrderId
+from breakwater.domain.ids import ClientOrderId, DeskId, ProposalId, Symbol, TradeId, TranId, VenueOrderId
 from breakwater.domain.money import ZERO
+from breakwater.domain.movements import SETTLEMENT_ASSET, Movement
 from breakwater.domain.orders import OrderRole, Proposal, Protection
 from breakwater.domain.snapshot import Snapshot
 from breakwater.exchange.messages import TradeReport
@@ -20,6 +21,7 @@ from breakwater.execution.journal import (
     HaltLifted,
     Intent,
     Kept,
+    MovementsRead,
     Outcome,
     Verified,
     newest_first_cut,
@@ -66,7 +68,14 @@ class Books:
         """Highest trade id booked per symbol."""
         self.verified_trade: dict[Symbol, TradeId] = {}
         """Up to here every trade is known to be booked."""
+        self.moves: dict[tuple[str, TranId, str], Movement] = {}
+        """Wallet movements published in the last days."""
+        self.moves_through: datetime | None = None
+        """Market time up to which the venue's list of them was read."""
+        self.unexplained = ZERO
+        """What the wallet was adopted with and nothing known made of it: a movement that shows later is a part of it."""
         self.fills_booked = 0
+        self.moves_booked = 0
         self.grown_at: dict[Symbol, float] = {}
         """Infrastructure time of the last fill that grew a position."""
         self.last_entry_at: dict[Symbol, datetime] = {}
@@ -97,9 +106,9 @@ class Books:
         return [
             order
             for order in self.orders.values()
-            if not order.settled
-            and (symbol is None or order.symbol == symbol)
+            if (symbol is None or order.proposal.symbol == symbol)
             and (not roles or order.proposal.role in roles)
+            and not order.settled
         ]
 
     def working(self, symbol: Symbol | None = None, *roles: OrderRole) -> list[TrackedOrder]:
@@ -150,10 +159,10 @@ class Books:
         return self.positions.get(symbol, ZERO) if self.positions_known else None
 
     def open_positions(self) -> dict[Symbol, Decimal]:
-        return {symbol: quantity for symbol, quantity in self.positions.items() if quantity != ZERO}
+        return {symbol: quantity for symbol, quantity in self.positions.items() if quantity}
 
-    def book(self, trade: TradeReport, order: TrackedOrder | None) -> bool:
-        """Apply a fill; False when it was applied before."""
+    def book(self, trade: TradeReport, order: TrackedOrder | None, *, forced: bool = False) -> bool:
+        """Apply a fill; False when it was applied before. ``forced``: by the venue itself, what is left stays ours."""
         key = (trade.symbol, trade.trade_id)
         verified = self.verified_trade.get(trade.symbol)
         if key in self.seen or (verified is not None and int(trade.trade_id) <= int(verified)):
@@ -164,11 +173,32 @@ class Books:
         self._apply_fill(trade.symbol, trade.quantity * trade.side.sign, order)
         if self.wallet is not None:
             self.wallet += trade.realised_pnl
-            if trade.commission_asset in {"", "USDT"}:
+            if trade.commission_asset in {"", SETTLEMENT_ASSET}:
                 self.wallet -= trade.commission
-        if order is None and self.positions.get(trade.symbol, ZERO) != ZERO:
+        if order is None and not forced and self.positions.get(trade.symbol, ZERO) != ZERO:
             self.foreign_positions.add(trade.symbol)
         return True
+
+    def book_movement(self, movement: Movement) -> None:
+        """Apply a movement of the wallet."""
+        self.moves.setdefault(movement.key, movement)
+        self.moves_booked += 1
+        if self.wallet is None or movement.asset != SETTLEMENT_ASSET:
+            return
+        amount = movement.amount
+        if self.unexplained * amount > ZERO and abs(amount) <= abs(self.unexplained):
+            self.unexplained -= amount
+        else:
+            self.wallet += amount
+
+    @property
+    def bookings(self) -> int:
+        """Fills and movements booked so far: unequal numbers mean that something happened in between."""
+        return self.fills_booked + self.moves_booked
+
+    def forget_moves(self, before: datetime) -> None:
+        """Drop movements that no reading of the list reaches any more."""
+        self.moves = {key: movement for key, movement in self.moves.items() if movement.time >= before}
 
     def _apply_fill(self, symbol: Symbol, signed: Decimal, order: TrackedOrder | None) -> None:
         before = self.positions.get(symbol, ZERO)
@@ -243,6 +273,9 @@ class Books:
                     self.last_trade = {s: trade for s, trade in record.trades.items() if int(trade) > 0}
                     self.seen.clear()
                     self.foreign_positions = set(record.foreign)
+                case MovementsRead():
+                    self.moves = {movement.key: movement for movement in record.published}
+                    self.moves_through = record.through
                 case Halted():
                     self.halt = record
                     self.remember_halt(record.request_id, record)
@@ -299,6 +332,8 @@ class Books:
                 tuple(sorted(self.foreign_positions)),
             )
         )
+        if self.moves_through is not None:
+            records.append(MovementsRead(self.moves_through, tuple(self.moves.values())))
         for order in self.orders.values():
             if not order.settled:
                 records.append(Intent(order.client_id, order.proposal))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 
 from breakwater.domain.ids import ClientOrderId, DeskId, ProposalId
 from breakwater.domain.orders import OrderRole
@@ -15,11 +16,13 @@ CHILD_MARK = "~"
 _ROLE_LETTER = {OrderRole.ENTRY: "e", OrderRole.STOP: "s", OrderRole.TARGET: "t", OrderRole.EXIT: "x"}
 
 
+@lru_cache(maxsize=64)
 def desk_prefix(desk: DeskId) -> str:
     """Begins every id of ``desk``: an order at the venue is the desk's exactly when its id begins so."""
     return f"bw{_digest(desk, 6)}-"
 
 
+@lru_cache(maxsize=1024)  # an order asks for its id again and again
 def client_order_id(desk: DeskId, proposal_id: ProposalId, role: OrderRole) -> ClientOrderId:
     """The id under which ``proposal_id`` is sent, however often it is tried."""
     return ClientOrderId(f"{desk_prefix(desk)}{_digest(proposal_id, 16)}-{_ROLE_LETTER[role]}")

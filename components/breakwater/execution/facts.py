@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Final
 
 from breakwater.domain.gate import GateFacts
 from breakwater.domain.ids import ClientOrderId, Symbol
 from breakwater.domain.limits import EffectiveLimits
-from breakwater.domain.money import ZERO, percent_of, plain
+from breakwater.domain.money import HUNDRED, ZERO, percent_of, plain
 from breakwater.domain.orders import OrderRole, Proposal
 from breakwater.execution.books import Books
 from breakwater.execution.client_ids import client_order_id, root_id
-from breakwater.execution.orders import OrderState, TrackedOrder
+from breakwater.execution.orders import OrderState
 from breakwater.runtime.clocks import Clocks
 from breakwater.runtime.instrument_book import InstrumentBook
-from breakwater.runtime.policy_store import PolicyReader
+from breakwater.runtime.policy_store import PolicyInForce, PolicyReader
 
 LONGEST_UNHEARD_S = 10
 """Market seconds a mark or snapshot counts for while no policy says so (its stop's ``staleAfterSeconds``)."""
+
+_ENTRY: Final = OrderRole.ENTRY
+_STOP: Final = OrderRole.STOP
+_TARGET: Final = OrderRole.TARGET
+_UNKNOWN: Final = OrderState.UNKNOWN
 
 
 class FactFinder:
@@ -29,6 +36,7 @@ class FactFinder:
         self._policy = policy
         self._instruments = instruments
         self._clocks = clocks
+        self._take_policy(None)
 
     def for_proposal(self, proposal: Proposal, *, first: bool) -> GateFacts:
         """Facts for one order. ``first``: it has not been journaled yet; otherwise it does not count against itself."""
@@ -47,15 +55,32 @@ class FactFinder:
     def _read(self, symbol: Symbol, *, own: ClientOrderId | None, executed: bool, repeated: int) -> GateFacts:
         books = self._books
         in_force = self._policy.current()
+        if in_force is not self._read_from:
+            self._take_policy(in_force)
         limits = in_force.limits if in_force else None
-        # Asked about the desk alone, many times a second: no order matters then.
-        others = [order for order in books.live() if order.client_id != own] if symbol else []
-        entries = [order for order in others if order.adds_risk and order.outstanding > ZERO]
         now = self._clocks.market.now()
-        oldest = now - timedelta(seconds=in_force.stop.stale_after_seconds if in_force else LONGEST_UNHEARD_S)
-        gross = self._gross()
+        oldest = now - self._patience
+        positions = books.open_positions()
+        gross = _gross(positions, books.marks)
         equity = self._equity(oldest)
-        exposed = frozenset(books.open_positions()) | {order.symbol for order in entries}
+        exposed = set(positions)
+        in_flight = quantity = ZERO
+        unresolved = False
+        # Asked about the desk alone, many times a second: no order matters then.
+        for order in books.orders.values() if symbol else ():
+            proposal = order.proposal
+            role, placed = proposal.role, proposal.symbol
+            if role is _STOP or role is _TARGET or order.settled or order.client_id == own:
+                continue
+            if order.state is _UNKNOWN and placed == symbol:
+                unresolved = True
+            if role is _ENTRY and (outstanding := order.outstanding) > ZERO:
+                exposed.add(placed)
+                in_flight += outstanding * (books.marks.get(placed) or proposal.price or ZERO)
+                if placed == symbol:
+                    quantity += outstanding
+        marked_at = books.marked_at
+        missing = [held for held in exposed if (at := marked_at.get(held)) is None or at < oldest]
         return GateFacts(
             now=now,
             stop=books.stop.view,
@@ -63,46 +88,38 @@ class FactFinder:
             halted_by_person=books.halt is not None,
             mode=in_force.policy.trading_mode if in_force else None,
             limits=limits,
-            symbols=frozenset(in_force.policy.symbols) if in_force else frozenset(),
+            symbols=self._symbols,
             policy_stale=in_force is None or in_force.stale,
             policy_hold=in_force.hold if in_force else "",
             reconciled=books.reconciled,
-            passive_breach=_passive_breach(gross, equity, limits, len(books.open_positions())),
+            passive_breach=_passive_breach(gross, equity, limits, len(positions)),
             instrument=self._instruments.get(symbol),
             mark=books.mark(symbol, oldest),
             equity=equity,
             position=books.position(symbol) if symbol in books.verified_trade else None,
             gross_notional=gross,
-            in_flight_notional=sum((self._notional(order) for order in entries), ZERO),
-            in_flight_quantity=sum((order.outstanding for order in entries if order.symbol == symbol), ZERO),
-            marks_missing=frozenset(held for held in exposed if books.mark(held, oldest) is None),
-            open_symbols=exposed,
+            in_flight_notional=in_flight,
+            in_flight_quantity=quantity,
+            marks_missing=frozenset(missing),
+            open_symbols=frozenset(exposed),
             exits_in_flight=books.exits_in_flight(symbol, besides=own),
-            unresolved=any(
-                order.symbol == symbol and order.state is OrderState.UNKNOWN
-                for order in others
-                if order.role in {OrderRole.ENTRY, OrderRole.EXIT}
-            ),
+            unresolved=unresolved,
             last_entry_at=books.last_entry_at.get(symbol),
             repeated=repeated,
             already_executed=executed,
         )
+
+    def _take_policy(self, in_force: PolicyInForce | None) -> None:
+        """What follows from the policy alone, worked out once for each."""
+        self._read_from = in_force
+        self._symbols = frozenset(in_force.policy.symbols) if in_force else frozenset()
+        self._patience = timedelta(seconds=in_force.stop.stale_after_seconds if in_force else LONGEST_UNHEARD_S)
 
     def _equity(self, oldest: datetime) -> Decimal | None:
         snapshot = self._books.snapshot
         if snapshot is None or snapshot.time < oldest or snapshot.marks_missing or not snapshot.reconciled:
             return None
         return snapshot.equity
-
-    def _gross(self) -> Decimal:
-        total = ZERO
-        for symbol, quantity in self._books.open_positions().items():
-            total += abs(quantity) * self._books.marks.get(symbol, ZERO)
-        return total
-
-    def _notional(self, order: TrackedOrder) -> Decimal:
-        price = self._books.marks.get(order.symbol) or order.proposal.price or ZERO
-        return order.outstanding * price
 
     def _repeated(self, proposal: Proposal, fresh_command: bool) -> int:
         if proposal.role is not OrderRole.ENTRY or not fresh_command:
@@ -123,15 +140,24 @@ def note_entry(books: Books, proposal: Proposal) -> None:
     books.repeats[proposal.symbol] = (key, count + 1 if known == key else 1)
 
 
+def _gross(positions: Mapping[Symbol, Decimal], marks: Mapping[Symbol, Decimal]) -> Decimal:
+    total = ZERO
+    for symbol, quantity in positions.items():
+        mark = marks.get(symbol)
+        if mark is not None:
+            total += abs(quantity) * mark
+    return total
+
+
 def _passive_breach(gross: Decimal, equity: Decimal | None, limits: EffectiveLimits | None, positions: int) -> str:
     if limits is None:
         return ""
     if equity is not None and gross > ZERO:
         if equity <= ZERO:
             return f"equity is {plain(equity)} with positions open"
-        exposure = percent_of(gross, equity)
-        if exposure > limits.max_exposure_pct.value:
-            return f"exposure {exposure:.1f} % of equity, limit {plain(limits.max_exposure_pct.value)} %"
+        limit = limits.max_exposure_pct.value
+        if gross * HUNDRED > equity * limit:
+            return f"exposure {percent_of(gross, equity):.1f} % of equity, limit {plain(limit)} %"
     if positions > limits.max_concurrent_positions.value:
         return f"{positions} positions, limit {limits.max_concurrent_positions.value}"
     return ""

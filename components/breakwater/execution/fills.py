@@ -10,8 +10,9 @@ import structlog
 
 from breakwater.domain.ids import ClientOrderId, Symbol
 from breakwater.domain.money import ZERO
+from breakwater.domain.movements import SETTLEMENT_ASSET
 from breakwater.domain.orders import OrderRole
-from breakwater.exchange.messages import TradeReport
+from breakwater.exchange.messages import ForcedBy, TradeReport
 from breakwater.execution.books import Books
 from breakwater.execution.client_ids import root_id
 from breakwater.execution.journal import Booked, ExecutionJournal
@@ -27,6 +28,11 @@ log = structlog.get_logger(__name__)
 STREAM_GRACE_S = 0.3
 """How long the stream may take to bring a fill that a reply already told of, before it is fetched."""
 OWNER_PATIENCE_S = 1.0
+FORCED_CLOSES = {
+    ForcedBy.LIQUIDATION: "the exchange liquidated a position: its margin ran out before its stop held; find out why",
+    ForcedBy.ADL: "the exchange closed a position, or a part of it, by auto-deleveraging: nothing to do but to know of it",
+    ForcedBy.SETTLEMENT: "the exchange settled a contract and closed its position: take the symbol off the policy",
+}
 
 
 class FillKeeper:
@@ -45,11 +51,13 @@ class FillKeeper:
         self.on_fill: Callable[[Symbol], None] = lambda _: None
         self.from_rest = 0
         """Fills that the stream did not bring in time."""
+        self.foreign_fee = ""
+        """Set while fees are charged in an asset that the ledger does not count: what to change at the venue."""
 
-    async def take(self, trade: TradeReport, *, liquidation: bool = False) -> bool:
+    async def take(self, trade: TradeReport, *, forced: ForcedBy | None = None) -> bool:
         """Book one fill and queue its event. False: known already."""
         async with self._lock:
-            return await self._take(trade, liquidation=liquidation)
+            return await self._take(trade, forced)
 
     async def pull(self, symbol: Symbol) -> int | None:
         """Fetch and book every trade of ``symbol`` since the last verified one. How many were new; None: not answered.
@@ -65,7 +73,7 @@ class FillKeeper:
                 return None
             async with self._lock:
                 for trade in page.value:
-                    if await self._take(trade, liquidation=False):
+                    if await self._take(trade):
                         new += 1
                         self.from_rest += 1
             if len(page.value) < TRADES_PER_PAGE:
@@ -85,6 +93,14 @@ class FillKeeper:
             await self._clock.sleep(delay)
             await self.pull(order.symbol)
         return order.executed <= order.booked
+
+    async def ask_about_fees(self) -> None:
+        """Whether fees are still charged in another asset, once one was."""
+        if self.foreign_fee:
+            answer = await self._calls.fees_in_another_asset()
+            if answer.value is False:
+                log.info("fees are charged in USDT again")
+                self.foreign_fee = ""
 
     def announce(self, order: TrackedOrder) -> None:
         """Publish that the venue has accepted ``order``, once."""
@@ -109,18 +125,23 @@ class FillKeeper:
             )
         )
 
-    async def _take(self, trade: TradeReport, *, liquidation: bool) -> bool:
+    async def _take(self, trade: TradeReport, forced: ForcedBy | None = None) -> bool:
         order, client_id = await self._owner(trade)
         before = self._books.positions.get(trade.symbol, ZERO)
-        if not self._books.book(trade, order):
+        # A fill that was fetched says nothing of who made it but its order's id.
+        forced = forced or ForcedBy.of(client_id)
+        if not self._books.book(trade, order, forced=forced is not None):
             return False
         if order is not None:
             self.announce(order)
-        if trade.commission != ZERO and trade.commission_asset not in {"", "USDT"}:
+        self._look_at_fee(trade)
+        if forced is not None:
             log.error(
-                "commission was not charged in USDT: turn off paying fees in another asset, the ledger counts USDT only",
-                asset=trade.commission_asset,
+                FORCED_CLOSES[forced],
                 symbol=trade.symbol,
+                quantity=str(trade.quantity),
+                price=str(trade.price),
+                left=str(self._books.positions.get(trade.symbol, ZERO)),
             )
         role = order.role if order else _role_by_effect(before * trade.side.sign)
         self._outbox.put(
@@ -137,7 +158,9 @@ class FillKeeper:
                 venue_realised_pnl=trade.realised_pnl,
                 time=trade.time,
                 leverage=self._books.leverage.get(trade.symbol, 1),
-                liquidation=liquidation,
+                liquidation=forced is not None,
+                forced_by=forced.value if forced else "",
+                commission_asset=trade.commission_asset or SETTLEMENT_ASSET,
             ),
             after=lambda: self._journal.append_or_log(
                 Booked(
@@ -153,9 +176,24 @@ class FillKeeper:
         self.on_fill(trade.symbol)
         return True
 
+    def _look_at_fee(self, trade: TradeReport) -> None:
+        """A fee in another asset is a cost that the ledger cannot express; one in USDT shows that it is over."""
+        if trade.commission == ZERO:
+            return
+        if trade.commission_asset in {"", SETTLEMENT_ASSET}:
+            self.foreign_fee = ""
+            return
+        self.foreign_fee = (
+            f"fees are charged in {trade.commission_asset}, which the ledger cannot count: turn off paying fees in "
+            f"{trade.commission_asset} at the venue"
+        )
+        log.error(self.foreign_fee, symbol=trade.symbol, trade_id=trade.trade_id, fee=str(trade.commission))
+
     async def _owner(self, trade: TradeReport) -> tuple[TrackedOrder | None, ClientOrderId]:
         """The order of ours that ``trade`` filled, and the client id to report."""
         client_id = trade.client_order_id
+        if client_id is not None and ForcedBy.of(client_id) is not None:
+            return None, client_id  # the venue's own: there is nobody to ask for
         order = self._books.orders.get(client_id) if client_id else None
         order = order or self._books.by_venue_id(trade.order_id)
         if order is not None:

@@ -37,13 +37,14 @@ class GateWatch:
         """Look now; on OPEN -> REDUCE_ONLY tell whoever has to act."""
         state, why = gate_state(self._facts.for_desk())
         before, self.state, self.why = self.state, state, why
-        if state is not before:
-            log.info("gate", state=state, code=why.code if why else None, text=why.text if why else "")
-        if before is GateState.OPEN and why is not None:
+        if state is before:
+            return state
+        if why is not None:
             self.closings += 1
             if self.closed_listener is not None:
                 self.closed_listener(self._books.last_tick, why)
             self.on_closed()
+        log.info("gate", state=state, code=why.code if why else None, text=why.text if why else "")
         return state
 
     def heard_stop(self) -> None:

@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from breakwater.domain.ids import ClientOrderId, ProposalId, Symbol, TradeId, VenueOrderId
+from breakwater.domain.movements import Movement
 from breakwater.domain.orders import Proposal, Protection
 from breakwater.execution.orders import OrderState
 from breakwater.runtime.journal import JournalCorrupt, TypedJournal
@@ -62,6 +63,13 @@ class Verified(Record, frozen=True, tag="verified"):
     """Symbols whose position is not of the desk's making."""
 
 
+class MovementsRead(Record, frozen=True, tag="movements"):
+    """The income list was read up to ``through``, and these movements of the last days were published."""
+
+    through: datetime
+    published: tuple[Movement, ...]
+
+
 class Halted(Record, frozen=True, tag="halted"):
     """A person halted the desk; ``epoch`` is the emergency stop's epoch known then."""
 
@@ -97,7 +105,7 @@ class Kept(Record, frozen=True, tag="kept"):
     """Set after damage: older proposals may have been executed and are not executed again."""
 
 
-AnyRecord = Intent | Outcome | Booked | Verified | Halted | HaltAnswered | HaltLifted | Kept
+AnyRecord = Intent | Outcome | Booked | Verified | MovementsRead | Halted | HaltAnswered | HaltLifted | Kept
 
 
 class ExecutionJournal:

@@ -111,11 +111,12 @@ class TrackedOrder:
     @property
     def outstanding(self) -> Decimal:
         """What may still change the position: unfilled, or executed at the venue and not seen as a fill yet."""
-        return max((self.executed if self.state.terminal else self.proposal.quantity) - self.booked, ZERO)
+        left = (self.executed if self.state in _TERMINAL else self.proposal.quantity) - self.booked
+        return left if left > ZERO else ZERO
 
     @property
     def settled(self) -> bool:
-        return self.state.terminal and self.outstanding == ZERO
+        return self.state in _TERMINAL and self.executed <= self.booked
 
     def move(self, state: OrderState) -> bool:
         """Take over ``state`` unless it would go back; a late report never revives or rewinds an order. True when it changed."""

@@ -29,6 +29,7 @@ from breakwater.execution.reconcile import Reconciler
 from breakwater.execution.sender import OrderSender
 from breakwater.execution.stream import UserStream
 from breakwater.execution.venue_calls import VenueCalls
+from breakwater.execution.wallet_movements import WalletMovements
 from breakwater.runtime.context import ComponentContext
 from breakwater.runtime.instrument_book import InstrumentBook
 
@@ -57,6 +58,7 @@ class Parts:
         self.facts = FactFinder(books, policy, instruments, clocks)
         self.gate = GateWatch(books, self.facts)
         self.fills = FillKeeper(books, self.calls, journal, self.outbox, clocks.infra)
+        self.movements = WalletMovements(books, self.calls, journal, self.outbox, clocks)
         self.lookup = Lookup(self.calls, clocks.infra)
         self.gateway = VenueGateway(context.desk, client, self.calls, self._last_look)
         self.sender = OrderSender(
@@ -87,7 +89,7 @@ class Parts:
             books, self.sender, self.exits, self.fills, self.calls, journal, instruments, clocks, spawn
         )
         self.reconciler = Reconciler(
-            books, self.calls, self.fills, self.lookup, journal, self.outbox, clocks, self.symbols
+            books, self.calls, self.fills, self.movements, self.lookup, journal, self.outbox, clocks, self.symbols
         )
         self.flattener = Flattener(
             books, self.entries, self.exits, self.protection, self.reconciler, self.calls, self.outbox, clocks
@@ -124,7 +126,13 @@ class Parts:
             await self.protection.cancel(order)
 
         self.fills.on_fill = filled
+
+        def moved() -> None:
+            self.movements.expect()
+            self.reconciler.request()
+
         self.stream.on_gap = self.reconciler.request
+        self.stream.on_moved = moved
         self.stream.on_order = lambda symbol: self.protection.wake(Symbol(symbol))
         self.reconciler.on_done = compared
 

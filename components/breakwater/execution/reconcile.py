@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from decimal import Decimal
 
 import structlog
@@ -23,6 +24,7 @@ from breakwater.execution.orders import OrderState, TrackedOrder
 from breakwater.execution.outbox import Outbox
 from breakwater.execution.venue_calls import VenueCalls
 from breakwater.execution.waiting import wait_for_event
+from breakwater.execution.wallet_movements import WalletMovements
 from breakwater.runtime.clocks import Clocks
 from breakwater.runtime.events import AccountReported, VenuePosition
 
@@ -45,6 +47,7 @@ class Reconciler:
         books: Books,
         calls: VenueCalls,
         fills: FillKeeper,
+        movements: WalletMovements,
         lookup: Lookup,
         journal: ExecutionJournal,
         outbox: Outbox,
@@ -54,6 +57,7 @@ class Reconciler:
         self._books = books
         self._calls = calls
         self._fills = fills
+        self._movements = movements
         self._lookup = lookup
         self._journal = journal
         self._outbox = outbox
@@ -99,14 +103,19 @@ class Reconciler:
         whole = whole or self._whole_at is None or now - self._whole_at >= WHOLE_EVERY_S
         if not await self._baseline(self._symbols()):
             return None
+        if whole:
+            await self._fills.ask_about_fees()
+        if self._movements.due():
+            await self._movements.pull()
         for _ in range(TRIES):
-            booked = self._books.fills_booked
+            booked = self._books.bookings
+            asked = self._clocks.market.now()
             reading = await read_account(self._calls, None if whole else sorted(self._symbols()))
             if isinstance(reading, str):
                 self.problem = reading
                 log.warning("account not compared", why=reading)
                 return None
-            if booked != self._books.fills_booked:
+            if booked != self._books.bookings:
                 continue  # something traded meanwhile
             agrees = self._agrees(reading)
             if not agrees:
@@ -116,13 +125,15 @@ class Reconciler:
                 if new is None:
                     return None
                 self.missed_fills += new
+                if reading.account.wallet_balance != self._books.wallet:
+                    await self._movements.pull()  # not answered: the account is compared all the same
             foreign = await self._check_orders(reading, whole)
-            if booked == self._books.fills_booked:
+            if booked == self._books.bookings:
                 if not agrees and self._doubtful(reading):
                     await self._clocks.infra.sleep(DRIFT_CONFIRM_S)
                     continue
                 drift = () if agrees else self._adopt(reading)
-                return self._conclude(reading, whole, (*drift, *foreign))
+                return self._conclude(reading, asked, whole, (*drift, *foreign))
         self.problem = "the account kept changing while it was read"
         return None
 
@@ -196,10 +207,18 @@ class Reconciler:
                 else:
                     self._books.foreign_positions.discard(symbol)
                     self._books.plans.pop(symbol, None)
-        self._books.wallet = reading.account.wallet_balance
+        self._adopt_wallet(reading.account.wallet_balance)
         if drift:
             log.error("positions adrift", what="; ".join(drift))
         return tuple(drift)
+
+    def _adopt_wallet(self, wallet: Decimal) -> None:
+        """The venue's figure counts. What no trade and no movement explains, a row that comes late may explain yet."""
+        mine = self._books.wallet
+        if mine is not None and mine != wallet:
+            self._books.unexplained += wallet - mine
+            self._movements.expect()
+        self._books.wallet = wallet
 
     # ------------------------------------------------------------------------------------------------ orders
 
@@ -280,7 +299,9 @@ class Reconciler:
 
     # ------------------------------------------------------------------------------------------------ conclusion
 
-    def _conclude(self, reading: AccountReading, whole: bool, named: tuple[str, ...]) -> AccountReading:
+    def _conclude(
+        self, reading: AccountReading, asked: datetime, whole: bool, named: tuple[str, ...]
+    ) -> AccountReading:
         """Nothing is awaited in here: what is reported belongs together."""
         foreign = [*self.account_problems, *named]
         if whole:
@@ -292,6 +313,8 @@ class Reconciler:
             for symbol in sorted(self._books.foreign_positions)
             if (held := self._books.positions.get(symbol, ZERO)) != ZERO
         ]
+        if self._fills.foreign_fee:
+            foreign.append(self._fills.foreign_fee)
         self._differs = {}
         first = not self._books.positions_known
         moved = bool(self._books.seen) or first or self._books.positions != self._verified_positions
@@ -302,12 +325,12 @@ class Reconciler:
         self.problem = "; ".join(foreign)
         verification = self._books.verification()
         self._outbox.put(
-            self._report(reading, tuple(foreign)),
+            self._report(reading, asked, tuple(foreign)),
             after=(lambda: self._journal.append_or_log(verification)) if moved else None,
         )
         return reading
 
-    def _report(self, reading: AccountReading, foreign: tuple[str, ...]) -> AccountReported:
+    def _report(self, reading: AccountReading, asked: datetime, foreign: tuple[str, ...]) -> AccountReported:
         positions = tuple(
             VenuePosition(p.symbol, p.quantity, p.entry_price, self._books.leverage.get(p.symbol, p.leverage or 1))
             for p in sorted(reading.positions.values(), key=_symbol)
@@ -322,6 +345,7 @@ class Reconciler:
             through_trade={str(symbol): str(trade) for symbol, trade in sorted(self._books.last_trade.items())},
             unknown_orders=sum(1 for o in self._books.working() if o.state is OrderState.UNKNOWN),
             foreign=foreign,
+            moved_through=self._movements.through(asked),
         )
 
     async def _note(self, order: TrackedOrder) -> None:

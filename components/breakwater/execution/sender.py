@@ -10,8 +10,9 @@ import msgspec
 import structlog
 
 from breakwater.domain.gate import Approval, decide, gate_state
+from breakwater.domain.money import ZERO, plain
 from breakwater.domain.orders import OrderRole, OrderStatus, Proposal
-from breakwater.domain.refusals import Refusal
+from breakwater.domain.refusals import Refusal, RefusalCode
 from breakwater.exchange.errors import Attempt, Outcome
 from breakwater.exchange.messages import AlgoOrderReport, OrderReport
 from breakwater.execution import journal as records
@@ -91,7 +92,7 @@ class OrderSender:
 
     async def begin(self, proposal: Proposal) -> TrackedOrder | Sent:
         """Decide and journal. From the decision on the order counts as in flight."""
-        verdict = decide(proposal, self._facts.for_proposal(proposal, first=True))
+        verdict = self._beyond_parent(proposal) or decide(proposal, self._facts.for_proposal(proposal, first=True))
         if isinstance(verdict, Refusal):
             return Sent(None, refusal=verdict)
         order = self._books.open(proposal)
@@ -185,6 +186,23 @@ class OrderSender:
         )
 
     # ------------------------------------------------------------------------------------------------ steps
+
+    def _beyond_parent(self, child: Proposal) -> Refusal | None:
+        """Whatever works a proposal, all orders made of it may fill together no more than was proposed."""
+        root = root_id(child.proposal_id)
+        if child.role is not OrderRole.ENTRY or root == child.proposal_id:
+            return None
+        family = [o for o in self._books.orders.values() if o.adds_risk and root_id(o.proposal.proposal_id) == root]
+        most = next((o.proposal.quantity for o in family if o.proposal.proposal_id == root), ZERO)
+        used = sum((o.executed if o.state.terminal else o.proposal.quantity for o in family), ZERO)
+        if used + child.quantity <= most:
+            return None
+        return Refusal(
+            RefusalCode.CHILD_EXCEEDS_PARENT,
+            f"{plain(child.quantity)} {child.symbol} on top of {plain(used)} filled or on its way is more than the "
+            f"{plain(most)} of proposal {root}",
+            {"quantity": plain(child.quantity), "used": plain(used), "limit": plain(most)},
+        )
 
     async def _try_once(self, order: TrackedOrder) -> Attempt[Any] | Refusal:
         proposal = order.proposal

@@ -26,6 +26,7 @@ from breakwater.runtime.events import (
     PortfolioUpdated,
     StopLease,
     StopRearmed,
+    ThrottleEnabled,
 )
 from breakwater.runtime.instrument_book import InstrumentBook
 from breakwater.runtime.lifecycle import Check, Service
@@ -66,7 +67,9 @@ class ExecutionService(Service):
         self._parts: Parts | None = None
         self._loaded = asyncio.Event()
         bus = context.bus
-        bus.subscribe(self._on_proposal, producers=("risk_manager",), types=(OrderProposed,), group=NAME)
+        bus.subscribe(
+            self._on_risk_manager, producers=("risk_manager",), types=(OrderProposed, ThrottleEnabled), group=NAME
+        )
         bus.subscribe(self._on_rearmed, producers=("emergency_stop",), types=(StopRearmed,), group=NAME)
         bus.subscribe(self._on_mark, producers=("market_data",), types=(MarkPrice,), group=None)
         bus.subscribe(self._on_snapshot, producers=("portfolio",), types=(PortfolioUpdated,), group=None)
@@ -130,10 +133,15 @@ class ExecutionService(Service):
 
     # ------------------------------------------------------------------------------------------------ events in
 
-    async def _on_proposal(self, event: Event) -> None:
-        assert isinstance(event.payload, OrderProposed)
+    async def _on_risk_manager(self, event: Event) -> None:
         await self._loaded.wait()
-        await self.parts.entries.take(event.payload.proposal)
+        match event.payload:
+            case OrderProposed(proposal):
+                await self.parts.entries.take(proposal)
+            case ThrottleEnabled(symbol):
+                self.books.repeats.pop(symbol, None)  # a person has looked: the gate counts afresh
+            case _:
+                pass
 
     async def _on_mark(self, event: Event) -> None:
         assert isinstance(event.payload, MarkPrice)

@@ -16,6 +16,7 @@ class StopLeaseBook:
         self._clock = clock
         self.view: StopView | None = None
         self._received = 0.0
+        self._lease_s = 0.0
 
     def take(self, view: StopView) -> bool:
         """Whether ``view`` is now the one in force. An older or replayed one is not, and renews nothing."""
@@ -23,6 +24,7 @@ class StopLeaseBook:
             return False
         self.view = view
         self._received = self._clock.monotonic()
+        self._lease_s = min(float(view.lease_seconds), LONGEST_LEASE_S)
         return True
 
     @property
@@ -35,11 +37,13 @@ class StopLeaseBook:
         """Seconds until the lease ends; 0 when it has, or nothing was heard."""
         if self.view is None:
             return 0.0
-        lease = min(float(self.view.lease_seconds), LONGEST_LEASE_S)
+        lease = self._lease_s
         age = (self._clock.utc_now() - self.view.issued_at).total_seconds()
         if age < -lease:
             return 0.0  # from the future: one of the clocks is wrong
-        return max(0.0, min(lease - (self._clock.monotonic() - self._received), lease - age))
+        unheard = self._clock.monotonic() - self._received
+        left = lease - (unheard if unheard > age else age)
+        return left if left > 0 else 0.0
 
 
 def _newer(new: StopView, known: StopView) -> bool:

@@ -36,7 +36,9 @@ QUIET_ACCOUNT_REASONS = frozenset({"ORDER"})
 
 
 class UserStream:
-    """``on_gap`` is called when events may have been missed, ``on_order`` when an order of ours changed."""
+    """``on_gap`` is called when events may have been missed, ``on_moved`` when the account changed for another reason than an
+    order, ``on_order`` when an order of ours changed.
+    """
 
     def __init__(
         self,
@@ -56,6 +58,7 @@ class UserStream:
         self._inbox: deque[UserEvent] = deque()
         self._arrived = asyncio.Event()
         self.on_gap: Callable[[], None] = lambda: None
+        self.on_moved: Callable[[], None] = lambda: None
         self.on_order: Callable[[str], None] = lambda _: None
         self.events = 0
         self.reconnects = 0
@@ -166,7 +169,7 @@ class UserStream:
                 self.on_order(report.symbol)
             case AccountUpdate(reason=reason):
                 if reason not in QUIET_ACCOUNT_REASONS:
-                    self.on_gap()
+                    self.on_moved()
             case ListenKeyExpired():
                 log.warning("listen key expired")
                 self.on_gap()
@@ -176,7 +179,9 @@ class UserStream:
         report = event.order
         order = self._books.orders.get(report.client_order_id) or self._books.by_venue_id(report.order_id)
         if event.fill is not None:
-            await self._fills.take(event.fill, liquidation=event.forced_by is not None)
+            taken = await self._fills.take(event.fill, forced=event.forced_by)
+            if event.forced_by is not None and not taken:
+                self.on_gap()  # an id that is known already, or none: the list of trades says which
         if order is not None:
             if order.take_plain(report):
                 await self._note_end(order.client_id)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from breakwater.domain.ids import Symbol, TradeId, VenueOrderId
 from breakwater.exchange.client import UsdmClient
 from breakwater.exchange.errors import Attempt, Outcome, attempt
+from breakwater.exchange.incomes import IncomePage, parse_incomes
 from breakwater.exchange.messages import (
     AccountReport,
     AlgoCancelReport,
@@ -34,6 +35,7 @@ T = TypeVar("T")
 
 NO_SUCH_ORDER = frozenset({-2011, -2013})
 TRADES_PER_PAGE = 1000
+INCOMES_PER_PAGE = 1000
 
 
 class VenueCalls:
@@ -84,6 +86,15 @@ class VenueCalls:
             query["fromId"] = int(after) + 1
         return await self.call(self._client.fapiPrivateGetUserTrades(query), _by_id)
 
+    async def incomes(self, begin: datetime) -> Attempt[IncomePage]:
+        """The income list from a time on (UTC, inclusive), at most a page. Request weight 30: ask seldom."""
+        query = {"startTime": round(begin.timestamp() * 1000), "limit": INCOMES_PER_PAGE}
+        return await self.call(self._client.fapiPrivateGetIncome(query), parse_incomes)
+
+    async def fees_in_another_asset(self) -> Attempt[bool]:
+        """Whether the venue takes fees in its own coin while there is some. Request weight 30."""
+        return await self.call(self._client.fapiPrivateGetFeeBurn(), _fee_burn)
+
     async def order_by_id(self, symbol: Symbol, venue_id: VenueOrderId) -> Attempt[OrderReport]:
         return await self.call(self._client.fapiPrivateGetOrder({"symbol": symbol, "orderId": venue_id}), parse_order)
 
@@ -110,6 +121,10 @@ class VenueCalls:
 
 def _server_time(reply: object) -> datetime:
     return Reader(reply, "time").time("serverTime")
+
+
+def _fee_burn(reply: object) -> bool:
+    return Reader(reply, "feeBurn").boolean("feeBurn")
 
 
 def absent(result: Attempt[Any]) -> bool:

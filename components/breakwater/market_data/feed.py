@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import ccxt
 
@@ -13,11 +13,24 @@ from breakwater.domain.ids import Symbol
 from breakwater.domain.instruments import Instrument
 from breakwater.exchange.client import UsdmClient, hang_up
 from breakwater.exchange.parse import parse_instrument, parse_leverage_brackets
-from breakwater.exchange.reader import VenueReplyError
-from breakwater.market_data.parse import INTERVAL, INTERVALS, parse_klines, parse_market_message
+from breakwater.exchange.reader import Reader, VenueReplyError, readers
+from breakwater.market_data.parse import (
+    INTERVAL,
+    INTERVALS,
+    DayVolume,
+    Quote,
+    parse_day_volume,
+    parse_klines,
+    parse_market_message,
+    parse_quote,
+)
 from breakwater.runtime.events import CandleClosed, MarkPrice
 
 MOST_KLINES = 1000
+MOST_SINGLE_QUOTES = 2
+"""Quotes asked for one by one (weight 2 each); from one more on, all symbols of the venue at once weigh less (5)."""
+
+T = TypeVar("T")
 
 
 class FeedError(Exception):
@@ -67,6 +80,34 @@ class Feed:
             return parse_klines(reply, symbol, INTERVALS[INTERVAL], now)[-count:]
         except VenueReplyError as error:
             raise FeedError(str(error)) from error
+
+    async def quotes(self, symbols: Collection[Symbol]) -> list[Quote]:
+        """Best bid and ask of each of ``symbols`` now. One that makes no sense is rejected and left out. Raises FeedError."""
+        if len(symbols) > MOST_SINGLE_QUOTES:
+            rows = await self._call(self._client.fapiPublicGetTickerBookTicker())
+        else:
+            rows = [
+                await self._call(self._client.fapiPublicGetTickerBookTicker({"symbol": symbol})) for symbol in symbols
+            ]
+        return self._sensible(rows, symbols, parse_quote)
+
+    async def day_volumes(self, symbols: Collection[Symbol]) -> list[DayVolume]:
+        """What was traded of each of ``symbols`` in the last 24 h, as `quotes`."""
+        rows = [await self._call(self._client.fapiPublicGetTicker24hr({"symbol": symbol})) for symbol in symbols]
+        return self._sensible(rows, symbols, parse_day_volume)
+
+    def _sensible(self, rows: object, symbols: Collection[Symbol], parse: Callable[[Reader], T]) -> list[T]:
+        found = []
+        try:
+            for row in readers(rows, "ticker"):
+                if row.raw.get("symbol") in symbols:
+                    try:
+                        found.append(parse(row))
+                    except VenueReplyError as error:
+                        self._reject(str(error))
+        except VenueReplyError as error:
+            raise FeedError(str(error)) from error
+        return found
 
     def knows(self, symbol: Symbol) -> bool:
         """Whether the venue lists ``symbol``."""

@@ -7,7 +7,10 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+
 from breakwater.domain.ids import Symbol
+from breakwater.domain.liquidity import spread_pct
 from breakwater.domain.money import ZERO
 from breakwater.exchange.reader import Reader, VenueReplyError, time_from_ms
 from breakwater.runtime.events import CandleClosed, MarkPrice
@@ -23,6 +26,22 @@ INTERVAL = "5m"
 """The candles that models see."""
 HISTORY_CANDLES = 300
 """Closed candles loaded before the first price, so that indicators speak at once."""
+
+
+class Quote(msgspec.Struct, frozen=True):
+    """Best bid and ask at one instant, as the spread between them."""
+
+    symbol: Symbol
+    spread_pct: Decimal
+    time: datetime
+
+
+class DayVolume(msgspec.Struct, frozen=True):
+    """What was traded in the last 24 h, USDT."""
+
+    symbol: Symbol
+    usd: Decimal
+    time: datetime
 
 
 def parse_market_message(message: Mapping[str, Any]) -> MarkPrice | CandleClosed | None:
@@ -88,6 +107,20 @@ def parse_klines(reply: object, symbol: Symbol, interval: timedelta, now: dateti
             )
         )
     return sorted(candles, key=lambda candle: candle.open_time)
+
+
+def parse_quote(row: Reader) -> Quote:
+    """One row of ticker/bookTicker. Raises VenueReplyError, also for a book that is empty or crossed."""
+    try:
+        spread = spread_pct(row.decimal("bidPrice"), row.decimal("askPrice"))
+    except ValueError as error:
+        raise VenueReplyError(row.what, "askPrice", str(error)) from None
+    return Quote(Symbol(row.text("symbol")), spread, row.time("time"))
+
+
+def parse_day_volume(row: Reader) -> DayVolume:
+    """One row of ticker/24hr. Raises VenueReplyError."""
+    return DayVolume(Symbol(row.text("symbol")), row.amount("quoteVolume"), row.time("closeTime"))
 
 
 def _checked(candle: CandleClosed) -> CandleClosed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from datetime import datetime
 from typing import Literal
@@ -10,13 +11,15 @@ from typing import Literal
 import structlog
 
 from breakwater.domain.ids import Symbol
+from breakwater.domain.liquidity import LiquidityReading
 from breakwater.domain.money import ZERO
 from breakwater.exchange.client import UsdmClient
 from breakwater.market_data.feed import Feed, FeedError
+from breakwater.market_data.liquidity import LiquidityWatch
 from breakwater.market_data.parse import HISTORY_CANDLES
 from breakwater.runtime.bus import BusUnavailable
 from breakwater.runtime.context import ComponentContext
-from breakwater.runtime.events import CandleClosed, Event, MarkPrice, PortfolioUpdated
+from breakwater.runtime.events import CandleClosed, Event, MarketLiquidity, MarkPrice, PortfolioUpdated
 from breakwater.runtime.instrument_book import InstrumentBook
 from breakwater.runtime.lifecycle import Check, Service
 
@@ -54,6 +57,7 @@ class MarketData(Service):
         self._stale_seconds = stale_seconds
         self._history_candles = history_candles
         self._feed = Feed(client, self._receive, self._reject)
+        self._liquidity = LiquidityWatch(self._feed, self._clocks, lambda: self._followed, self._publish_liquidity)
         self._queue: deque[MarkPrice | CandleClosed] = deque()
         self._queued = asyncio.Event()
         self._held: frozenset[Symbol] = frozenset()
@@ -75,6 +79,7 @@ class MarketData(Service):
         """Begins loading; what the venue does not answer yet is asked again until it does."""
         self.spawn(self._publish_queue(), "publish")
         self.spawn(self._supervise(), "supervise")
+        self.spawn(self._liquidity.run(), "liquidity")
 
     async def stop(self) -> None:
         await super().stop()
@@ -255,6 +260,11 @@ class MarketData(Service):
                 self._last_candle[message.symbol] = min(before, self._last_candle[message.symbol])
             return
         self.progress += 1
+
+    async def _publish_liquidity(self, readings: tuple[LiquidityReading, ...]) -> None:
+        # Not counted when the bus does not take it: the next one says more.
+        with contextlib.suppress(BusUnavailable):
+            await self._context.bus.set_state(MarketLiquidity(readings), time=self._clocks.market.now())
 
     def _drop(self, reason: str) -> None:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1

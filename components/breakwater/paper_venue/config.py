@@ -167,6 +167,10 @@ class VenueConfig:
     maker_fee: Decimal = Decimal("0.0002")
     slippage: Decimal = Decimal("0.0005")
     liquidation_fee: Decimal = Decimal("0.0125")
+    funding_rate: Decimal = Decimal("0.0001")
+    """Paid by longs to shorts at each funding instant; 0 turns funding off."""
+    funding_interval_ms: int = 8 * 3600 * 1000
+    """Funding instants are its multiples since 1970: 00, 08 and 16 UTC for eight hours."""
     default_leverage: int = 20
     weight_limit_per_minute: int = 2400
     order_limit_per_10s: int = 300
@@ -178,6 +182,8 @@ class VenueConfig:
     """Whether the dead-man switch also cancels algo orders: undocumented, so both can be simulated."""
 
     def __post_init__(self) -> None:
+        if self.funding_interval_ms <= 0:
+            raise ValueError(f"the funding interval must be positive, is {self.funding_interval_ms} ms")
         if not self.accounts:
             raise ValueError("the paper venue needs at least one account")
         for label, values in (

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from breakwater.paper_venue import errors
+from breakwater.paper_venue.adl import deleverage
 from breakwater.paper_venue.algo_orders import AlgoService
 from breakwater.paper_venue.audit import AccountReport, Audit, account_report
 from breakwater.paper_venue.auth import Authenticator
 from breakwater.paper_venue.candles import CandleBook
 from breakwater.paper_venue.config import VenueConfig
 from breakwater.paper_venue.errors import VenueError
+from breakwater.paper_venue.funding import Funding
 from breakwater.paper_venue.ledger import Ledger
 from breakwater.paper_venue.limits import RateLimits
 from breakwater.paper_venue.liquidation import Liquidator
@@ -34,6 +37,7 @@ from breakwater.paper_venue.rest_market import MarketEndpoints
 from breakwater.paper_venue.rest_orders import OrderEndpoints
 from breakwater.paper_venue.routes import Access, Route, build_routes
 from breakwater.paper_venue.streams import OnClose, OnMessage, StreamHub, StreamSession, dumps
+from breakwater.paper_venue.transfers import transfer
 from breakwater.paper_venue.wire import Json
 
 MAX_BODY_BYTES = 64 * 1024
@@ -72,6 +76,7 @@ class PaperVenue:
         model = fill_model or FullFill(config)
         self._orders = OrderBookKeeper(self.ledger, model, self._emit)
         self._algos = AlgoService(self.ledger, self._orders, self._emit)
+        self._funding = Funding(self.ledger, self._emit)
         self._liquidator = Liquidator(self.ledger, self._orders, model)
         self._publisher = MarketPublisher(self.ledger, self.candles, self.streams)
         self._order_endpoints = OrderEndpoints(self.ledger, self._orders, self._algos)
@@ -132,8 +137,10 @@ class PaperVenue:
         return route.private(account, params, now)
 
     def _advance(self, now: Now) -> None:
-        if now.market_ms > self.ledger.state.market_ms:
+        before = self.ledger.state.market_ms
+        if now.market_ms > before:
             self.ledger.state.market_ms = now.market_ms
+            self._funding.pass_time(before, now)
         self._listen_keys.expire(now)
         self._order_endpoints.expire_countdowns(now)
 
@@ -179,6 +186,26 @@ class PaperVenue:
         known = self.ledger.state.prices.get(last.symbol)
         if known is None or known.time < last.open_time_ms:
             self.ledger.set_price(last.symbol, last.close, last.close_time_ms)
+
+    # -- what the exchange, or the owner, does to an account ------------------------------------------------
+
+    def transfer(self, account: str, amount: Decimal, now: Now) -> None:
+        """Move USDT into an account, or out of it when negative. Raises ValueError for more than is available."""
+        self._advance(now)
+        transfer(self.ledger, self._emit, account, amount, now)
+        self._settle()
+
+    def deleverage(self, account: str, symbol: str, now: Now, *, quantity: Decimal | None = None) -> None:
+        """Close a position, or `quantity` base units of it, by auto-deleveraging. Raises ValueError without a position."""
+        self._advance(now)
+        deleverage(self.ledger, self._orders, account, symbol, quantity, now)
+        self._settle()
+
+    def pay_funding(self, rate: Decimal, now: Now, *, symbol: str | None = None) -> None:
+        """Settle funding now, out of turn, at `rate` (a fraction, positive is paid by longs)."""
+        self._advance(now)
+        self._funding.pay(rate, now.market_ms, now, symbol=symbol)
+        self._settle()
 
     # -- streams -------------------------------------------------------------------------------------------
 

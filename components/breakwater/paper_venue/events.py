@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from breakwater.paper_venue.model import Account, AlgoOrder, Order, Position, Trade
-from breakwater.paper_venue.money import money, plain
+from breakwater.paper_venue.money import ZERO, money, plain
 from breakwater.paper_venue.wire import Json, entry_text
 
 
@@ -95,9 +95,16 @@ def algo_update(algo: AlgoOrder, market_ms: int) -> Json:
 
 
 def account_update(
-    account: Account, position: Position | None, cross_wallet: Decimal, mark: Decimal, reason: str, market_ms: int
+    account: Account,
+    position: Position | None,
+    cross_wallet: Decimal,
+    mark: Decimal,
+    reason: str,
+    market_ms: int,
+    *,
+    change: Decimal = ZERO,
 ) -> Json:
-    """Balance and the one position that changed. `bc` is the change that is neither profit nor commission."""
+    """Balance and the one position that changed. `change` (bc) is what is neither profit nor commission."""
     positions = []
     if position is not None:
         positions.append(
@@ -113,7 +120,12 @@ def account_update(
                 "ps": "BOTH",
             }
         )
-    balance = {"a": "USDT", "wb": money(account.wallet), "cw": money(cross_wallet), "bc": "0"}
+    balance = {
+        "a": "USDT",
+        "wb": money(account.wallet),
+        "cw": money(cross_wallet),
+        "bc": money(change) if change else "0",
+    }
     return {
         "e": "ACCOUNT_UPDATE",
         "E": market_ms,

@@ -2,7 +2,7 @@
 
 Realised profit and commission are rounded to 8 decimals (as published), and the wallet moves by exactly the
 published numbers. What rounding takes from a partial close stays in the position's cost, so nothing is ever
-lost: wallet = start + sum(realizedPnl) - sum(commission) holds to the last digit.
+lost: wallet = start + sum(realizedPnl) - sum(commission) + sum(funding, transfers) holds to the last digit.
 """
 
 from __future__ import annotations

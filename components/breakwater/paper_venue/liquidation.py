@@ -84,7 +84,7 @@ class Liquidator:
             time_in_force="IOC",
             client_order_id=f"autoclose-{now.market_ms}{self._ledger.state.counters.order_id % 1000:03d}",
         )
-        order = self._orders.accept_liquidation(account, request, now)
+        order = self._orders.accept_forced(account, request, now, kind="liquidation")
         self._orders.fill(
             account, order, qty, price, now, maker=False, commission=round8_down(fee), execution="CALCULATED"
         )

@@ -6,16 +6,13 @@ from decimal import Decimal
 
 from breakwater.paper_venue.candles import CandleBook, LiveCandle
 from breakwater.paper_venue.config import SymbolSpec
+from breakwater.paper_venue.funding import next_funding
 from breakwater.paper_venue.ledger import Ledger
 from breakwater.paper_venue.markets.candle import INTERVALS
 from breakwater.paper_venue.model import Tick
-from breakwater.paper_venue.money import plain
+from breakwater.paper_venue.money import money, plain
 from breakwater.paper_venue.streams import StreamHub
 from breakwater.paper_venue.wire import Json
-
-EIGHT_HOURS_MS = 8 * 3600 * 1000
-FUNDING_RATE = "0.00010000"
-"""Shown, never charged: this venue does not settle funding yet."""
 
 
 def best_prices(spec: SymbolSpec, last: Decimal) -> tuple[Decimal, Decimal]:
@@ -27,10 +24,6 @@ def book_quantity(spec: SymbolSpec, last: Decimal) -> Decimal:
     """Quantity shown at each level of the synthetic book: about 250,000 USDT."""
     steps = (Decimal(250_000) / last / spec.step_size).to_integral_value()
     return max(spec.step_size, steps * spec.step_size)
-
-
-def next_funding(time_ms: int) -> int:
-    return time_ms - time_ms % EIGHT_HOURS_MS + EIGHT_HOURS_MS
 
 
 def day_statistics(candles: list[LiveCandle], last: Decimal) -> dict[str, Decimal]:
@@ -157,8 +150,8 @@ class MarketPublisher:
             "ap": price,
             "P": price,
             "i": price,
-            "r": FUNDING_RATE,
-            "T": next_funding(tick.time_ms),
+            "r": money(self._ledger.config.funding_rate),
+            "T": next_funding(tick.time_ms, self._ledger.config.funding_interval_ms),
             "st": 1,
         }
 

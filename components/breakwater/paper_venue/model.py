@@ -160,6 +160,11 @@ class Account(msgspec.Struct, kw_only=True):
     countdown_wall: dict[str, int] = {}
     update_time: int = 0
 
+    @property
+    def cross_wallet(self) -> Decimal:
+        """The wallet without the margin set aside for isolated positions."""
+        return self.wallet - sum((p.isolated_wallet for p in self.positions.values()), ZERO)
+
 
 class LastPrice(msgspec.Struct):
     price: Decimal
@@ -167,7 +172,7 @@ class LastPrice(msgspec.Struct):
 
 
 class AcceptedOrder(msgspec.Struct, kw_only=True):
-    """One order the venue accepted, as evidence for drills. `kind` is order, algo, algo_child or liquidation."""
+    """One order the venue accepted, as evidence for drills. `kind` is order, algo, algo_child, liquidation or adl."""
 
     seq: int
     kind: str

@@ -25,6 +25,8 @@ from breakwater.paper_venue.wire import Json
 Emit = Callable[[str, Json], None]
 """Sends an event to the streams of the account named first."""
 
+FORCED = ("liquidation", "adl")
+"""Kinds of orders that the venue places by itself; they only ever close."""
 REDUCE_ONLY_REASON = 6
 """ORDER_TRADE_UPDATE `er`: a reduce-only order with nothing left to reduce."""
 
@@ -156,9 +158,9 @@ class OrderBookKeeper:
         self._match_new(account, order, now)
         return accepted, order
 
-    def accept_liquidation(self, account: Account, request: NewOrder, now: Now) -> Order:
-        """Record the venue's own closing order; the liquidator fills it."""
-        return self._record(account, request, now, kind="liquidation")
+    def accept_forced(self, account: Account, request: NewOrder, now: Now, *, kind: str) -> Order:
+        """Record the venue's own closing order (`kind` liquidation or adl); who placed it fills it."""
+        return self._record(account, request, now, kind=kind)
 
     def _record(
         self,
@@ -215,7 +217,7 @@ class OrderBookKeeper:
             qty=order.orig_qty,
             reduce_only=order.reduce_only,
             risk_increasing=is_risk_increasing(
-                held, order.side, order.orig_qty, reduce_only=order.reduce_only or kind == "liquidation"
+                held, order.side, order.orig_qty, reduce_only=order.reduce_only or kind in FORCED
             ),
             position_before=held,
             client_order_id=order.client_order_id,
@@ -261,11 +263,10 @@ class OrderBookKeeper:
             record.filled_quote += qty * price
             ledger.touch_audit(record)
         position = ledger.position(account, order.symbol)
-        cross_wallet = account.wallet - sum((p.isolated_wallet for p in account.positions.values()), ZERO)
         mark = ledger.last_price(order.symbol)
         self._emit(
             account.name,
-            events.account_update(account, position, cross_wallet, mark, "ORDER", now.market_ms),
+            events.account_update(account, position, account.cross_wallet, mark, "ORDER", now.market_ms),
         )
         self._emit(account.name, events.order_trade_update(order, execution, now.market_ms, trade))
         if not order.is_open and self.on_done is not None:

@@ -163,6 +163,10 @@ class AccountEndpoints:
             "rpiCommissionRate": plain(config.maker_fee),
         }
 
+    def fee_burn(self, account: Account, params: Params, now: Now) -> Json:
+        """Whether fees are taken in the exchange's coin: never here."""
+        return {"feeBurn": False}
+
     def user_trades(self, account: Account, params: Params, now: Now) -> list[Json]:
         """Trades of one symbol in market time, oldest first; fromId pages on."""
         spec = self._ledger.spec(params.text("symbol"))

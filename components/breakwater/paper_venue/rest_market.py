@@ -10,17 +10,16 @@ from breakwater.paper_venue.algo_orders import ALGO_TYPES
 from breakwater.paper_venue.candles import CandleBook, kline_row
 from breakwater.paper_venue.config import SymbolSpec
 from breakwater.paper_venue.errors import VenueError
+from breakwater.paper_venue.funding import next_funding
 from breakwater.paper_venue.ledger import Ledger
 from breakwater.paper_venue.market_events import (
-    FUNDING_RATE,
     best_prices,
     book_quantity,
     day_statistics,
-    next_funding,
 )
 from breakwater.paper_venue.markets.candle import INTERVALS
 from breakwater.paper_venue.model import Now
-from breakwater.paper_venue.money import plain
+from breakwater.paper_venue.money import money, plain
 from breakwater.paper_venue.params import Params
 from breakwater.paper_venue.wire import Json
 
@@ -193,15 +192,16 @@ class MarketEndpoints:
     def premium_index(self, params: Params, now: Now) -> Json | list[Json]:
         def row(spec: SymbolSpec, last: Decimal) -> Json:
             price = plain(last)
+            rate, interval = money(self._ledger.config.funding_rate), self._ledger.config.funding_interval_ms
             time_ms = self._ledger.state.prices[spec.symbol].time
             return {
                 "symbol": spec.symbol,
                 "markPrice": price,
                 "indexPrice": price,
                 "estimatedSettlePrice": price,
-                "lastFundingRate": FUNDING_RATE,
-                "interestRate": FUNDING_RATE,
-                "nextFundingTime": next_funding(time_ms),
+                "lastFundingRate": rate,
+                "interestRate": rate,
+                "nextFundingTime": next_funding(time_ms, interval),
                 "time": time_ms,
             }
 

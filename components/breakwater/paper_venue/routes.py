@@ -97,6 +97,7 @@ def build_routes(
     signed("GET", "/fapi/v1/symbolConfig", account.symbol_config, five)
     signed("GET", "/fapi/v1/accountConfig", account.account_config, five)
     signed("GET", "/fapi/v1/commissionRate", account.commission_rate, _fixed(20))
+    signed("GET", "/fapi/v1/feeBurn", account.fee_burn, _fixed(30))
     signed("GET", "/fapi/v1/userTrades", account.user_trades, five)
     signed("GET", "/fapi/v1/income", account.income, _fixed(30))
 

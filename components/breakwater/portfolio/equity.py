@@ -24,15 +24,17 @@ class LastEquity:
         self._kept_at: datetime | None = None
         self.value: ReconciledEquity | None = None
 
-    def load(self) -> None:
-        """Raises DiskError. An unreadable file is reported and counts as none."""
+    def load(self, journaled: ReconciledEquity | None = None) -> None:
+        """Raises DiskError. An unreadable file is reported and counts as none. ``journaled`` counts unless the file is newer:
+        after a transfer the file still has the figure from before it.
+        """
         data = self._disk.read(EQUITY)
-        if data is None:
-            return
         try:
-            self.value = msgspec.json.decode(data, type=ReconciledEquity)
+            self.value = None if data is None else msgspec.json.decode(data, type=ReconciledEquity)
         except msgspec.DecodeError as error:
             log.error("the last reconciled equity is unreadable: the old baseline stays", error=str(error))
+        if journaled is not None and (self.value is None or self.value.time <= journaled.time):
+            self.value = journaled
 
     async def note(self, value: ReconciledEquity) -> None:
         self.value = value

@@ -44,8 +44,8 @@ def compare(ledger: Ledger, report: AccountReported) -> Comparison:
         differences.append(f"wallet: the ledger has {plain(ledger.wallet)}, the venue {report.wallet}")
         if not (unknown or moved):
             differences.append(
-                f"trades and positions agree, so {plain(adrift)} USDT came from a funding payment or a transfer, which the "
-                "ledger is not told of yet"
+                f"trades and positions agree, so {plain(adrift)} USDT came from a funding payment or a transfer that the "
+                "venue's income list does not show yet"
             )
     if not differences:
         return Comparison(Agreement.AGREED)

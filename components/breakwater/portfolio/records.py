@@ -7,11 +7,21 @@ from decimal import Decimal
 
 import msgspec
 
-from breakwater.domain.ledger import Fill
+from breakwater.domain.ids import Symbol, TradeId
+from breakwater.domain.ledger import Fill, LedgerState
+from breakwater.domain.movements import Movement
+from breakwater.domain.valuation import DayTotals
 from breakwater.runtime.events import VenuePosition
 
 JOURNAL = "portfolio.journal"
 EQUITY = "equity.json"
+
+
+class ReconciledEquity(msgspec.Struct, frozen=True):
+    """The last equity known to agree with the venue: the next day's baseline. Kept in its own small file."""
+
+    time: datetime
+    equity: Decimal
 
 
 class Started(msgspec.Struct, frozen=True, tag="started"):
@@ -21,16 +31,28 @@ class Started(msgspec.Struct, frozen=True, tag="started"):
 
 
 class Adopted(msgspec.Struct, frozen=True, tag="adopted"):
-    """The wallet and positions the ledger starts from, and the trades they contain (last id per symbol)."""
+    """The wallet and positions the ledger starts from, and what they contain: trades (last id per symbol) and movements."""
 
     time: datetime
     wallet: Decimal
     positions: tuple[VenuePosition, ...]
     through_trade: dict[str, str]
+    moved_through: datetime | None = None
+    """None in a journal that an older version wrote: then up to ``time``."""
 
 
 class Filled(msgspec.Struct, frozen=True, tag="filled"):
     fill: Fill
+
+
+class Moved(msgspec.Struct, frozen=True, tag="moved"):
+    """A wallet movement. Capital moves what losses are measured from: ``baseline`` and ``last`` are the figures after it."""
+
+    movement: Movement
+    baseline: Decimal | None = None
+    """None: it stayed."""
+    last: ReconciledEquity | None = None
+    """The next day's baseline as it stood then."""
 
 
 class BaselineSet(msgspec.Struct, frozen=True, tag="baseline"):
@@ -45,11 +67,17 @@ class BaselineSet(msgspec.Struct, frozen=True, tag="baseline"):
     """Minutes after midnight UTC at which ``day`` began, by the policy then in force."""
 
 
-Record = Started | Adopted | Filled | BaselineSet
+class Checkpoint(msgspec.Struct, frozen=True, tag="checkpoint"):
+    """Everything the records before it amount to; the first record of a compacted journal."""
+
+    run: int
+    ledger: LedgerState
+    totals: DayTotals
+    baseline: BaselineSet | None = None
+    rebase_epoch: int = 0
+    last: ReconciledEquity | None = None
+    settled: dict[Symbol, TradeId] = {}
+    """Trades that both sides agreed on, not yet forgotten by the ledger."""
 
 
-class ReconciledEquity(msgspec.Struct, frozen=True):
-    """The last equity known to agree with the venue: the next day's baseline. Kept in its own small file."""
-
-    time: datetime
-    equity: Decimal
+Record = Started | Adopted | Filled | Moved | BaselineSet | Checkpoint

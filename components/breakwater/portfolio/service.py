@@ -5,29 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 
 import structlog
+from msgspec.structs import replace
 
-from breakwater.domain.ids import Symbol, TradeId
-from breakwater.domain.ledger import Booked, Fill, Ledger, Position
+from breakwater.domain.ids import Symbol
+from breakwater.domain.ledger import Booked, Fill
 from breakwater.domain.money import HUNDRED, ZERO, plain
+from breakwater.domain.movements import SETTLEMENT_ASSET, Movement
 from breakwater.domain.snapshot import Snapshot
 from breakwater.domain.stop_rules import market_silence
-from breakwater.domain.valuation import Baseline, DayTotals, Mark, day_start, trading_day, value
+from breakwater.domain.valuation import Baseline, Mark, Valued, day_start, value
+from breakwater.portfolio.books import PortfolioBooks
 from breakwater.portfolio.equity import LastEquity
+from breakwater.portfolio.journal import PortfolioJournal
 from breakwater.portfolio.reconcile import Agreement, compare, unusable
-from breakwater.portfolio.records import (
-    JOURNAL,
-    Adopted,
-    BaselineSet,
-    Filled,
-    ReconciledEquity,
-    Record,
-    Started,
-)
+from breakwater.portfolio.records import Adopted, BaselineSet, Filled, ReconciledEquity
 from breakwater.runtime.bus import BusUnavailable
 from breakwater.runtime.context import ComponentContext
 from breakwater.runtime.events import (
+    AccountMoved,
     AccountReported,
     BaselineReset,
     Event,
@@ -35,7 +33,6 @@ from breakwater.runtime.events import (
     OrderFilled,
     PortfolioUpdated,
 )
-from breakwater.runtime.journal import TypedJournal
 from breakwater.runtime.lifecycle import Check, Service
 from breakwater.runtime.ports import DiskError
 
@@ -59,18 +56,13 @@ class PortfolioService(Service):
     def __init__(self, context: ComponentContext) -> None:
         super().__init__()
         self._context, self._bus, self._market = context, context.bus, context.clocks.market
-        self._journal: TypedJournal[Record] = TypedJournal(context.disk, JOURNAL, Record)
-        self._ledger = Ledger()
+        self._books = PortfolioBooks()
+        self._journal = PortfolioJournal(context.disk, self._books)
         self._marks: dict[Symbol, Mark] = {}
-        self._baseline: Baseline | None = None
-        self._baseline_start: int | None = None
-        """Minutes after midnight at which the baseline's day began."""
-        self._rebase_epoch = 0
-        self._totals = DayTotals(date.min)
+        self._valued: dict[Symbol, Valued] = {}
         self._last_equity = LastEquity(context.disk)
         self._unsaved: BaselineSet | None = None
         """A day's baseline that the disk did not take yet."""
-        self._start_minute = 0
         self._sequence = 0
         self._reconciled = False
         self._mismatches = 0
@@ -86,11 +78,11 @@ class PortfolioService(Service):
         self.progress = 0
         """Marks and fills taken."""
         self.counters = {"fills": 0, "repeated_fills": 0, "bad_fills": 0, "bad_marks": 0, "drifts": 0, "unsent": 0}
+        self.counters |= {"movements": 0, "repeated_movements": 0, "bad_movements": 0}
         subscribe = self._bus.subscribe
         subscribe(self._guard(self._on_mark), producers=("market_data",), types=(MarkPrice,), group=None)
-        subscribe(
-            self._guard(self._on_execution), producers=("execution",), types=(OrderFilled, AccountReported), group=NAME
-        )
+        facts = (OrderFilled, AccountMoved, AccountReported)
+        subscribe(self._guard(self._on_execution), producers=("execution",), types=facts, group=NAME)
         subscribe(self._guard(self._on_rebase), producers=("emergency_stop",), types=(BaselineReset,), group=NAME)
 
     # ------------------------------------------------------------------------------------------------ life
@@ -100,20 +92,10 @@ class PortfolioService(Service):
         if self._loaded.is_set():
             return
         self._read_day_start()
-        runs = 0
-        for record in await self._journal.load():
-            match record:
-                case Started(run=run):
-                    runs = max(runs, run)
-                case Adopted():
-                    self._adopt(record)
-                case Filled(fill=fill):
-                    self._book(fill)
-                case BaselineSet():
-                    self._set_baseline(record)
-        await self._journal.append(Started(runs + 1))
-        self._sequence = (runs + 1) * _RUN
-        self._last_equity.load()
+        await self._journal.load()
+        self._last_equity.load(self._books.last)
+        run = await self._journal.begin(self._market.now(), self._last_equity.value)
+        self._sequence = run * _RUN
         self._loaded.set()
 
     async def stop(self) -> None:
@@ -157,25 +139,27 @@ class PortfolioService(Service):
                 # Whatever becomes of the event: the ledger lacks it.
                 self._alarm((f"trade {event.payload.symbol} {event.payload.trade_id} cannot be booked: {error!r}",))
                 raise
+        elif isinstance(event.payload, AccountMoved):
+            await self._take_movement(event.payload.movement)
         elif isinstance(event.payload, AccountReported):
             await self._take_report(event.payload)
 
     async def _on_rebase(self, event: Event) -> None:
         assert isinstance(event.payload, BaselineReset)
         asked = event.payload
-        if asked.epoch <= self._rebase_epoch:
+        if asked.epoch <= self._books.rebase_epoch:
             return  # seen before
         if not asked.equity.is_finite() or asked.equity <= ZERO:
             log.error("new baseline refused: equity must be positive", equity=str(asked.equity))
             return
         async with self._lock:
             day = self._day_of(asked.time)
-            if self._baseline is not None and day < self._baseline.day:
+            if self._books.baseline is not None and day < self._books.baseline.day:
                 return  # that day is over, and its baseline with it
-            why, start = f"new baseline asked for by {asked.who}", self._start_of(day)
+            why, start = f"new baseline asked for by {asked.who}", self._books.start_of(day)
             record = BaselineSet(day, asked.equity, asked.time, why, asked.epoch, start)
             await self._journal.append(record)
-            self._set_baseline(record)
+            self._books.apply(record)
             self._unsaved = None  # overtaken
         log.info("new baseline", day=str(day), equity=plain(asked.equity), who=asked.who)
         await self._publish()
@@ -186,41 +170,88 @@ class PortfolioService(Service):
             trade_id=filled.trade_id,
             quantity=filled.quantity * filled.side.sign,
             price=filled.price,
-            commission=filled.commission,
+            commission=filled.commission if filled.commission_asset == SETTLEMENT_ASSET else ZERO,
             time=filled.time,
             leverage=filled.leverage,
         )
         async with self._lock:
             try:
-                verdict = self._ledger.judge(fill)
+                verdict = self._books.ledger.judge(fill)
             except ValueError as error:
-                self.counters["bad_fills"] += 1
-                self._alarm((str(error),))
-                return
-            if verdict is Booked.REPEATED:
-                self.counters["repeated_fills"] += 1
-                return
-            if verdict is Booked.CONFLICTING:
-                self.counters["bad_fills"] += 1
-                self._alarm((f"trade {fill.symbol} {fill.trade_id} came twice with different numbers: {fill}",))
+                self._refuse("bad_fills", str(error))
             else:
-                await self._journal.append(Filled(fill))
-                self._book(fill)
-                self.counters["fills"] += 1
-                self.progress += 1
-                if self._report is not None and self._mismatches:
-                    self._judge(self._report, again=True)
+                if verdict is Booked.REPEATED:
+                    self.counters["repeated_fills"] += 1
+                    return
+                if verdict is Booked.CONFLICTING:
+                    text = f"trade {fill.symbol} {fill.trade_id} came twice with different numbers: {fill}"
+                    self._refuse("bad_fills", text)
+                else:
+                    await self._journal.append(Filled(fill))
+                    self._book(fill)
+                    await self._booked("fills")
         await self._publish()
+
+    async def _take_movement(self, movement: Movement) -> None:
+        async with self._lock:
+            try:
+                verdict = self._books.ledger.judge_movement(movement)
+            except ValueError as error:
+                self._refuse("bad_movements", str(error))
+            else:
+                if verdict is Booked.REPEATED:
+                    self.counters["repeated_movements"] += 1
+                    return
+                if verdict is Booked.CONFLICTING:
+                    name = f"{movement.venue_type} {movement.tran_id}"
+                    text = f"wallet movement {name} came twice with different numbers: {movement}"
+                    self._refuse("bad_movements", text)
+                else:
+                    await self._move(movement)
+        await self._publish()
+
+    async def _move(self, movement: Movement) -> None:
+        record = self._books.moved(movement, self._equity(), self._last_equity.value)
+        await self._journal.append(record)
+        self._books.apply(record)
+        if record.last is not None:
+            self._last_equity.value = record.last
+        if self._unsaved is not None and record.baseline is not None:
+            self._unsaved = replace(self._unsaved, equity=record.baseline)
+        log.info("wallet moved", kind=movement.kind.value, amount=plain(movement.amount), asset=movement.asset)
+        await self._booked("movements")
+
+    def _refuse(self, counter: str, why: str) -> None:
+        self.counters[counter] += 1
+        self._alarm((why,))
+
+    async def _booked(self, counter: str) -> None:
+        """Something new is in the ledger: it may explain a report that differed."""
+        self.counters[counter] += 1
+        self.progress += 1
+        if self._report is not None and self._mismatches:
+            self._judge(self._report, again=True)
+        if self._journal.grown:
+            await self._journal.compact(self._market.now(), self._last_equity.value)
+
+    def _equity(self) -> Decimal:
+        """As the ledger has it at the last marks. Just after a start some are missing: then the last that was reconciled."""
+        held, marks, last = self._books.ledger.positions, self._marks, self._last_equity.value
+        if last is not None and not all(symbol in marks for symbol in held):
+            return last.equity
+        pnl = (held[symbol].unrealised_pnl(marks[symbol].price) for symbol in held if symbol in marks)
+        return self._books.ledger.wallet + sum(pnl, ZERO)
 
     async def _take_report(self, report: AccountReported) -> None:
         if problem := unusable(report):
             log.error("account report refused", problem=problem)
             return
         async with self._lock:
-            if not self._ledger.adopted:
-                record = Adopted(report.time, report.wallet, report.positions, report.through_trade)
+            if not self._books.ledger.adopted:
+                through, moved = report.through_trade, report.moved_through or report.time
+                record = Adopted(report.time, report.wallet, report.positions, through, moved)
                 await self._journal.append(record)
-                self._adopt(record)
+                self._books.apply(record)
                 log.info("account adopted", wallet=plain(report.wallet), positions=len(report.positions))
             self._report = report
             self._judge(report)
@@ -237,35 +268,17 @@ class PortfolioService(Service):
 
     # ------------------------------------------------------------------------------------------------ state
 
-    def _adopt(self, record: Adopted) -> None:
-        positions = (
-            (held.symbol, Position(held.quantity, held.quantity * held.entry_price, held.leverage, record.time))
-            for held in record.positions
-        )
-        through = {Symbol(symbol): TradeId(trade) for symbol, trade in record.through_trade.items()}
-        self._ledger.adopt(record.wallet, positions, through)
-
     def _book(self, fill: Fill) -> None:
-        realised, fees = self._ledger.realised, self._ledger.commissions
-        self._ledger.record(fill)
-        self._totals = self._totals.add(
-            trading_day(fill.time, self._start_minute),
-            self._ledger.realised - realised,
-            self._ledger.commissions - fees,
-        )
-
-    def _set_baseline(self, record: BaselineSet) -> None:
-        self._baseline = Baseline(record.day, record.equity)
-        self._baseline_start = record.start_minute
-        self._rebase_epoch = max(self._rebase_epoch, record.epoch)
+        self._books.book(fill)
 
     def _judge(self, report: AccountReported, *, again: bool = False) -> None:
         """Compare. ``again``: a fill came after a report that differed; it can settle the matter, not make it worse."""
-        found = compare(self._ledger, report)
+        found = compare(self._books.ledger, report)
         if found.agreement is Agreement.AGREED:
             if self.drift:
                 log.info("ledger and venue agree again")
             self._reconciled, self._mismatches, self._aheads, self.drift = True, 0, 0, ""
+            self._books.agreed(report.through_trade)
         elif found.agreement is Agreement.AHEAD and not again and self._aheads < AHEADS_FOR_DRIFT:
             self._aheads += 1
         elif not again:
@@ -288,17 +301,19 @@ class PortfolioService(Service):
             time = self._snapshot_time()
             if time is None or not await self._roll(time):
                 return
-            assert self._baseline is not None
+            assert self._books.baseline is not None
             self._sequence += 1
             snapshot = value(
-                self._ledger,
+                self._books.ledger,
                 self._marks,
-                self._baseline,
+                self._books.baseline,
                 sequence=self._sequence,
                 time=time,
                 reconciled=self._reconciled,
-                totals=self._totals,
+                totals=self._books.totals,
                 fresh_since=self._market.now() - self._stale_after(),
+                rebase_epoch=self._books.rebase_epoch,
+                memo=self._valued,
             )
             self.snapshot = snapshot
             if snapshot.reconciled and not snapshot.marks_missing:
@@ -310,11 +325,11 @@ class PortfolioService(Service):
 
     def _snapshot_time(self) -> datetime | None:
         """Market time of the newest mark, never in the future; None while there is nothing to value by."""
-        if not self._ledger.adopted or not self._marks:
+        if not self._books.ledger.adopted or not self._marks:
             return None
         if not self._complete_once:
             # After a start, figures without the marks of open positions would look like a loss or a gain.
-            self._complete_once = all(symbol in self._marks for symbol in self._ledger.positions)
+            self._complete_once = all(symbol in self._marks for symbol in self._books.ledger.positions)
             if not self._complete_once:
                 return None
         return min(max(mark.time for mark in self._marks.values()), self._market.now())
@@ -322,13 +337,13 @@ class PortfolioService(Service):
     async def _roll(self, time: datetime) -> bool:
         """Make sure there is a baseline for the day of ``time``: the last reconciled equity before the day began."""
         day = self._day_of(time)
-        start = self._start_of(day)
-        if self._baseline is not None and day <= self._baseline.day:
+        start = self._books.start_of(day)
+        if self._books.baseline is not None and day <= self._books.baseline.day:
             if self._unsaved is not None:
                 await self._save_baseline(self._unsaved)
             return True
-        if self._baseline is not None:
-            last, equity = self._last_equity.value, self._baseline.equity
+        if self._books.baseline is not None:
+            last, equity = self._last_equity.value, self._books.baseline.equity
             if last is not None and last.equity > ZERO:
                 # One of the day itself, because its baseline was never saved, forgives no loss since.
                 equity = last.equity if last.time < day_start(day, start) else max(last.equity, equity)
@@ -337,28 +352,20 @@ class PortfolioService(Service):
         else:
             if not self._reconciled:
                 return False
-            first = value(self._ledger, self._marks, Baseline(day, HUNDRED), sequence=0, time=time, reconciled=True)
+            first = value(
+                self._books.ledger, self._marks, Baseline(day, HUNDRED), sequence=0, time=time, reconciled=True
+            )
             if first.marks_missing or first.equity <= ZERO:
                 return False
             record = BaselineSet(day, first.equity, time, "the first reconciled equity", start_minute=start)
-        self._set_baseline(record)
+        self._books.apply(record)
         log.info("baseline", day=str(day), equity=plain(record.equity), why=record.why)
         await self._save_baseline(record)
         return True
 
     def _day_of(self, time: datetime) -> date:
-        """The trading day of ``time``. A day ends as it began: a policy that moves its start cannot end it early."""
-        asked = self._read_day_start()
-        began = self._baseline_start
-        if self._baseline is not None and began is not None:
-            day = self._baseline.day
-            if day_start(day, began) <= time < day_start(day + timedelta(days=1), began):
-                return day
-        return trading_day(time, asked)
-
-    def _start_of(self, day: date) -> int:
-        same = self._baseline is not None and self._baseline.day == day
-        return self._baseline_start if same and self._baseline_start is not None else self._start_minute
+        self._read_day_start()
+        return self._books.day_of(time)
 
     async def _save_baseline(self, record: BaselineSet) -> None:
         """A disk that refuses does not stop the valuation, which the emergency stop lives on: tried again each time."""
@@ -377,14 +384,13 @@ class PortfolioService(Service):
             return STALE_WITHOUT_POLICY
         return market_silence(policy.stop.stale_after_seconds, policy.stop, self._context.clocks.speed)
 
-    def _read_day_start(self) -> int:
+    def _read_day_start(self) -> None:
         policy = self._context.policy.current()
         if policy is not None:
-            self._start_minute = policy.policy.day.start_minute
-        return self._start_minute
+            self._books.start_minute = policy.policy.day.start_minute
 
     def _waiting_for(self) -> str:
-        if not self._ledger.adopted:
+        if not self._books.ledger.adopted:
             return "waiting for a first account report from execution"
-        missing = [symbol for symbol in self._ledger.positions if symbol not in self._marks]
+        missing = [symbol for symbol in self._books.ledger.positions if symbol not in self._marks]
         return f"waiting for a mark price of {', '.join(missing) or 'any symbol'}"

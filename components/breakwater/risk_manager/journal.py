@@ -16,6 +16,8 @@ from breakwater.runtime.ports import Disk
 FILE = "proposals.jsonl"
 KEPT = 500
 """Proposals remembered across a restart; older ones expired long ago."""
+KEPT_ANSWERS = 256
+"""Answers to people's requests that are remembered."""
 
 
 class _Proposed(msgspec.Struct, frozen=True, tag="proposed"):
@@ -31,18 +33,34 @@ class _Repeats(msgspec.Struct, frozen=True, tag="repeats"):
     count: int
 
 
-class _Blocked(msgspec.Struct, frozen=True, tag="blocked"):
+class Closed(msgspec.Struct, frozen=True, tag="blocked"):
+    """No entries on ``symbol`` since ``time`` (market time), until a person enables it."""
+
     symbol: Symbol
     time: datetime
+    repeats: int = 0
+    limit: int = 0
+    """The limit in force then; 0 when it was execution's gate that counted."""
 
 
-class _Enabled(msgspec.Struct, frozen=True, tag="enabled"):
+class Enabling(msgspec.Struct, frozen=True, tag="enabled"):
+    """A person's request to enable ``symbol`` again and its one answer, at market time ``time``."""
+
     symbol: Symbol
     time: datetime
     who: str
+    reason: str = ""
+    request_id: str = ""
+    accepted: bool = True
 
 
-_Record = _Proposed | _Repeats | _Blocked | _Enabled
+class _Announced(msgspec.Struct, frozen=True, tag="announced"):
+    """The others have been told of this request's answer."""
+
+    request_id: str
+
+
+_Record = _Proposed | _Repeats | Closed | Enabling | _Announced
 
 
 class JournaledProposal(msgspec.Struct, frozen=True):
@@ -58,7 +76,9 @@ class Journal:
         self._file: TypedJournal[_Record] = TypedJournal(disk, FILE, _Record)
         self._proposals: dict[ProposalId, JournaledProposal] = {}
         self._repeats: dict[Symbol, tuple[str, int]] = {}
-        self._blocked: dict[Symbol, datetime] = {}
+        self._closed: dict[Symbol, Closed] = {}
+        self._answers: dict[str, Enabling] = {}
+        self._announced: set[str] = set()
 
     async def load(self) -> None:
         """Read the file and compact it. Raises JournalCorrupt, DiskError: then nothing may be proposed."""
@@ -85,19 +105,35 @@ class Journal:
         fingerprint, count = self._repeats.get(proposal.symbol, ("", 0))
         return count if fingerprint == fingerprint_of(proposal) else 0
 
-    def blocked_since(self, symbol: Symbol) -> datetime | None:
-        return self._blocked.get(symbol)
+    def counts(self) -> dict[Symbol, int]:
+        """Identical entries proposed in a row, by symbol."""
+        return {symbol: count for symbol, (_, count) in self._repeats.items()}
 
-    def blocked(self) -> dict[Symbol, datetime]:
-        return dict(self._blocked)
+    def closed(self) -> dict[Symbol, Closed]:
+        return dict(self._closed)
 
-    async def block(self, symbol: Symbol, time: datetime) -> None:
-        """No entries on ``symbol`` until `enable`; survives restarts."""
-        await self._append(_Blocked(symbol, time))
+    async def close(self, closed: Closed) -> None:
+        """No entries on the symbol until `answer` enables it; survives restarts."""
+        await self._append(closed)
 
-    async def enable(self, symbol: Symbol, time: datetime, who: str) -> None:
-        """A person allows entries again; the count starts over."""
-        await self._append(_Enabled(symbol, time, who))
+    def answered(self, request_id: str) -> Enabling | None:
+        return self._answers.get(request_id)
+
+    def answers(self) -> list[Enabling]:
+        """The last answers to people's requests, oldest first."""
+        return list(self._answers.values())
+
+    def unannounced(self) -> list[Enabling]:
+        """Symbols enabled of which the others may not have heard."""
+        return [each for each in self._answers.values() if each.accepted and each.request_id not in self._announced]
+
+    async def answer(self, answer: Enabling) -> None:
+        """Make the one answer to a request durable; an accepted one opens the symbol, and its count starts over."""
+        await self._append(answer)
+        self._forget()
+
+    async def announced(self, request_id: str) -> None:
+        await self._append(_Announced(request_id))
 
     async def _append(self, record: _Record) -> None:
         await self._file.append(record)
@@ -106,6 +142,9 @@ class Journal:
     def _forget(self) -> None:
         while len(self._proposals) > KEPT:
             self._proposals.pop(next(iter(self._proposals)))
+        while len(self._answers) > KEPT_ANSWERS:
+            self._announced.discard(gone := next(iter(self._answers)))
+            del self._answers[gone]
 
     def _apply(self, record: _Record) -> None:
         match record:
@@ -118,17 +157,23 @@ class Journal:
                 self._proposals[proposal.proposal_id] = JournaledProposal(proposal, mark)
             case _Repeats(symbol, fingerprint, count):
                 self._repeats[symbol] = (fingerprint, count)
-            case _Blocked(symbol, time):
-                self._blocked[symbol] = time
-            case _Enabled(symbol, _, _):
-                self._blocked.pop(symbol, None)
-                self._repeats.pop(symbol, None)
+            case Closed(symbol):
+                self._closed[symbol] = record
+            case Enabling(symbol, request_id=request_id, accepted=accepted):
+                self._answers.setdefault(request_id, record)
+                if accepted:
+                    self._closed.pop(symbol, None)
+                    self._repeats.pop(symbol, None)
+            case _Announced(request_id):
+                self._announced.add(request_id)
 
     def _compacted(self) -> list[_Record]:
         records: list[_Record] = [_Proposed(entry.proposal, entry.mark) for entry in self._proposals.values()]
-        # The counts come last: they are what the proposals above them, and forgotten ones, added up to.
+        records += self._answers.values()
+        records += [_Announced(request_id) for request_id in sorted(self._announced & self._answers.keys())]
+        # Counts and closed symbols come last: they are what everything above them, and what was forgotten, came to.
         records += [_Repeats(symbol, fingerprint, count) for symbol, (fingerprint, count) in self._repeats.items()]
-        records += [_Blocked(symbol, time) for symbol, time in self._blocked.items()]
+        records += self._closed.values()
         return records
 
 

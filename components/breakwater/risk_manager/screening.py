@@ -39,7 +39,7 @@ class Knowledge(msgspec.Struct, frozen=True):
     instrument: Instrument | None
     mark: Decimal | None
     in_flight: frozenset[Symbol]
-    blocked_since: datetime | None
+    closed_since: datetime | None
 
 
 Verdict = tuple[Refusal | None, bool]
@@ -164,11 +164,11 @@ def _room(signal: Signal, _: datetime, known: Knowledge) -> Verdict:
     snapshot, in_force, symbol = known.snapshot, known.in_force, signal.symbol
     assert snapshot is not None  # checked by _account and _policy
     assert in_force is not None
-    if known.blocked_since is not None:
+    if known.closed_since is not None:
         return _no(
             RefusalCode.REPEATED_ORDER,
-            f"entries on {symbol} are closed since {known.blocked_since:%Y-%m-%d %H:%M:%S} UTC after too many identical "
-            "ones: a person has to look and enable the symbol again",
+            f"entries on {symbol} are closed since {known.closed_since:%Y-%m-%d %H:%M:%S} UTC after too many identical "
+            f"ones: a person has to look; then: breakwater throttle enable {symbol}",
         )
     held = {position.symbol: position.quantity for position in snapshot.positions if position.quantity != ZERO}
     if symbol in held:

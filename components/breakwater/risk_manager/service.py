@@ -7,26 +7,31 @@ The gate in execution decides in the end; nothing here is needed to reduce a pos
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 import structlog
 
 from breakwater.domain.ids import ProposalId, SignalId, Symbol
-from breakwater.domain.leverage import Liquidity
+from breakwater.domain.liquidity import Liquidity, LiquidityReading
+from breakwater.domain.mathematician.advice import Advice
 from breakwater.domain.money import plain
 from breakwater.domain.orders import OrderRole, OrderType, Proposal, Protection, Side, TimeInForce
+from breakwater.domain.policy import MathematicianRules
 from breakwater.domain.refusals import Refusal, RefusalCode
 from breakwater.domain.signals import Direction, Signal
 from breakwater.domain.sizing import Sized, SizingInput, size
 from breakwater.domain.snapshot import Snapshot
 from breakwater.risk_manager.in_flight import InFlight
-from breakwater.risk_manager.journal import Journal
+from breakwater.risk_manager.journal import Enabling, Journal
+from breakwater.risk_manager.mathematician import History, Mathematician
 from breakwater.risk_manager.screening import Knowledge, Lease, screen
+from breakwater.risk_manager.throttle import Throttle
 from breakwater.runtime.context import ComponentContext
 from breakwater.runtime.events import (
+    CandleClosed,
     Event,
+    MarketLiquidity,
     MarkPrice,
     OrderFailed,
     OrderFilled,
@@ -50,26 +55,26 @@ def proposal_id_of(signal_id: SignalId) -> ProposalId:
 
 
 class RiskManager(Service):
-    """``liquidity`` tells a symbol's 24 h volume and spread where somebody knows them."""
+    """``instruments`` are the venue's rules, brackets included; ``history`` loads closed candles for the mathematician,
+    in a process that did not hear market_data's own backfill.
+    """
 
     name = NAME
 
     def __init__(
-        self,
-        context: ComponentContext,
-        instruments: InstrumentBook,
-        *,
-        liquidity: Callable[[Symbol], Liquidity] = lambda _: Liquidity(),
+        self, context: ComponentContext, instruments: InstrumentBook, *, history: History | None = None
     ) -> None:
         super().__init__()
         self._context = context
         self._bus = context.bus
         self._clocks = context.clocks
         self._instruments = instruments
-        self._liquidity = liquidity
         self.journal = Journal(context.disk)
+        self.throttle = Throttle(self.journal, self._bus, self._clocks)
+        self.mathematician = Mathematician(context.disk, self._mathematics, history=history, spawn=self.spawn)
         self._in_flight = InFlight()
         self._marks: dict[Symbol, Decimal] = {}
+        self._liquidity: dict[Symbol, LiquidityReading] = {}
         self._snapshot: Snapshot | None = None
         self._lease: Lease | None = None
         self._published: set[ProposalId] = set()
@@ -85,36 +90,43 @@ class RiskManager(Service):
             self._on_outcome, producers=("execution",), types=(OrderRefused, OrderFailed, OrderFilled), group=NAME
         )
         subscribe(self._on_snapshot, producers=("portfolio",), types=(PortfolioUpdated,), group=None)
-        subscribe(self._on_mark, producers=("market_data",), types=(MarkPrice,), group=None)
+        subscribe(self._on_market, producers=("market_data",), types=(MarkPrice, CandleClosed), group=None)
         self._bus.watch_state(self._on_lease, types=(StopLease,))
+        self._bus.watch_state(self._on_liquidity, types=(MarketLiquidity,))
 
     async def start(self) -> None:
         """Restore what was proposed before; events wait until then. Raises JournalCorrupt, DiskError."""
         if self._loaded.is_set():
             return
         await self.journal.load()
+        await self.mathematician.load()
         now = self._clocks.market.now()
         for entry in self.journal.all():
             if (until := entry.proposal.expires_at) is not None and until > now:
                 self._in_flight.add(entry.proposal, entry.mark, until)
         self._loaded.set()
+        self.spawn(self.throttle.run(), "throttle")
 
     def readiness(self) -> dict[str, Check]:
-        blocked = ", ".join(self.journal.blocked())
+        closed = ", ".join(sorted(self.journal.closed()))
+        waits = f"entries wait for a person, see breakwater throttle show: {closed}" if closed else ""
         return super().readiness() | {
             "portfolio": Check(self._snapshot is not None, "" if self._snapshot else "no snapshot heard yet"),
             "journal": Check(self._loaded.is_set(), "" if self._loaded.is_set() else "not loaded"),
-            "throttle": Check(not blocked, f"entries wait for a person: {blocked}" if blocked else ""),
+            "throttle": Check(not closed, waits),
         }
 
-    async def enable(self, symbol: Symbol, who: str) -> bool:
-        """A person allows entries on ``symbol`` again after the repeated-order throttle closed it. False: it was not closed."""
+    @property
+    def most_repeated(self) -> int | None:
+        """Identical entries in a row after which a symbol closes; None while no policy is known."""
+        in_force = self._context.policy.current()
+        return in_force.limits.max_repeated_orders.value if in_force else None
+
+    async def enable(self, symbol: Symbol, request_id: str, who: str, reason: str) -> Enabling:
+        """A person's word to the repeated-order throttle: entries on ``symbol`` may be made again. Raises DiskError."""
+        await self._loaded.wait()
         async with self._deciding:
-            if self.journal.blocked_since(symbol) is None:
-                return False
-            await self.journal.enable(symbol, self._clocks.market.now(), who)
-            log.warning("entries enabled again", symbol=symbol, who=who)
-            return True
+            return await self.throttle.enable(symbol, request_id, who, reason)
 
     # ------------------------------------------------------------------------------------------------ events in
 
@@ -131,15 +143,20 @@ class RiskManager(Service):
     async def _on_outcome(self, event: Event) -> None:
         await self._loaded.wait()
         match event.payload:
-            case OrderRefused(role=OrderRole.ENTRY, proposal_id=proposal_id, refusal=refusal) if proposal_id:
+            case OrderRefused(by, symbol, OrderRole.ENTRY, refusal, proposal_id) if proposal_id:
                 if refusal.code is not RefusalCode.DUPLICATE_PROPOSAL:  # that one is under way
                     self._in_flight.refused(proposal_id)
+                if refusal.code is RefusalCode.REPEATED_ORDER and by == "gate":
+                    async with self._deciding:
+                        await self.throttle.gate_refused(symbol, event.time)
             case OrderFailed(role=OrderRole.ENTRY, proposal_id=proposal_id):
                 self._in_flight.failed(proposal_id)
             case OrderFilled(role=OrderRole.ENTRY, symbol=symbol, quantity=quantity, time=time):
                 self._in_flight.filled(symbol, quantity, time)
             case _:
                 pass
+        if isinstance(event.payload, OrderFilled):
+            await self.mathematician.take_fill(event.payload, self.journal.all())
 
     async def _on_snapshot(self, event: Event) -> None:
         assert isinstance(event.payload, PortfolioUpdated)
@@ -147,11 +164,20 @@ class RiskManager(Service):
         self._in_flight.seen(self._snapshot)
         await self._retry_waiting()
 
-    async def _on_mark(self, event: Event) -> None:
-        assert isinstance(event.payload, MarkPrice)
-        self._marks[event.payload.symbol] = event.payload.price
-        if event.payload.symbol in self._waiting:
-            await self._retry_waiting()
+    async def _on_market(self, event: Event) -> None:
+        match event.payload:
+            case MarkPrice(symbol, price):
+                self._marks[symbol] = price
+                if symbol in self._waiting:
+                    await self._retry_waiting()
+            case CandleClosed() as candle:
+                self.mathematician.take_candles((candle,))
+            case _:
+                pass
+
+    async def _on_liquidity(self, event: Event) -> None:
+        assert isinstance(event.payload, MarketLiquidity)
+        self._liquidity = {reading.symbol: reading for reading in event.payload.readings}
 
     async def _on_lease(self, event: Event) -> None:
         assert isinstance(event.payload, StopLease)
@@ -185,11 +211,13 @@ class RiskManager(Service):
         expires_at = self._expiry(signal)
         refusal, may_change = screen(signal, expires_at, knowledge)
         if refusal is None:
-            sized = self._size(signal, knowledge)
+            assert knowledge.mark is not None  # `screen` let none pass
+            advice = self.mathematician.advise(signal, knowledge.mark, now)
+            sized = advice if isinstance(advice, Refusal) else self._size(signal, knowledge, advice)
             if isinstance(sized, Sized):
                 await self._propose(signal, expires_at, knowledge, sized)
                 return
-            refusal, may_change = sized, False
+            refusal, may_change = sized, sized.code is RefusalCode.VOLATILITY_UNKNOWN
         held = self._waiting.get(signal.symbol)
         if may_change and now < expires_at:
             self._waiting[signal.symbol] = (signal, refusal)
@@ -215,21 +243,28 @@ class RiskManager(Service):
             instrument=self._instruments.get(symbol),
             mark=self._marks.get(symbol),
             in_flight=self._in_flight.symbols(),
-            blocked_since=self.journal.blocked_since(symbol),
+            closed_since=self.throttle.closed_since(symbol),
         )
 
-    def _size(self, signal: Signal, known: Knowledge) -> Sized | Refusal:
+    def _mathematics(self) -> MathematicianRules | None:
+        in_force = self._context.policy.current()
+        return in_force.policy.mathematician if in_force else None
+
+    def _size(self, signal: Signal, known: Knowledge, advice: Advice | None) -> Sized | Refusal:
         snapshot, instrument, mark, in_force = known.snapshot, known.instrument, known.mark, known.in_force
         assert snapshot is not None  # `screen` let none of these pass
         assert instrument is not None
         assert mark is not None
         assert in_force is not None
+        reading = self._liquidity.get(signal.symbol)
         return size(
             SizingInput(
                 side=_side_of(signal),
                 confidence=signal.confidence,
-                stop_pct=signal.stop_pct,
-                target_pct=signal.target_pct,
+                stop_pct=advice.stop_pct if advice else signal.stop_pct,
+                target_pct=advice.target_pct if advice else signal.target_pct,
+                volatility_leverage=advice.leverage if advice else None,
+                edge_risk_pct=advice.risk_pct if advice else None,
                 mark=mark,
                 equity=snapshot.equity,
                 gross_notional=snapshot.gross_notional,
@@ -238,7 +273,7 @@ class RiskManager(Service):
                 limits=in_force.limits,
                 rules=in_force.policy.signals,
                 fallback=signal.provenance.fallback,
-                liquidity=self._liquidity(signal.symbol),
+                liquidity=reading.at(known.now) if reading else Liquidity(),
             )
         )
 
@@ -265,11 +300,9 @@ class RiskManager(Service):
             reason="signal",
             bound_by=sized.bound_by,
         )
-        repeats, most = self.journal.repeats(proposal), in_force.limits.max_repeated_orders.value
-        if repeats >= most:
-            await self.journal.block(signal.symbol, known.now)
-            log.error("repeated-order throttle closed a symbol", symbol=signal.symbol, repeats=repeats)
-            await self._refuse(signal, repeated(signal.symbol, repeats, most))
+        refusal = await self.throttle.check(proposal, in_force.limits.max_repeated_orders.value, known.now)
+        if refusal is not None:
+            await self._refuse(signal, refusal)
             return
         await self.journal.add(proposal, mark)
         self._in_flight.add(proposal, mark, expires_at)
@@ -300,15 +333,6 @@ class RiskManager(Service):
         held = self._waiting.get(symbol)
         if held is not None and proposal_id_of(held[0].signal_id) == proposal_id:
             del self._waiting[symbol]
-
-
-def repeated(symbol: Symbol, repeats: int, most: int) -> Refusal:
-    return Refusal(
-        RefusalCode.REPEATED_ORDER,
-        f"{repeats} identical entries in a row on {symbol} (limits.maxRepeatedOrders is {most}): no more until a person "
-        "has looked and enables the symbol again",
-        {"repeats": str(repeats), "limit": str(most)},
-    )
 
 
 def _side_of(signal: Signal) -> Side:

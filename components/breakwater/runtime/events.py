@@ -10,10 +10,13 @@ import msgspec
 
 from breakwater.domain.ids import ClientOrderId, DeskId, ProposalId, Symbol, TradeId, TripId, VenueOrderId
 from breakwater.domain.instruments import Instrument
+from breakwater.domain.liquidity import LiquidityReading
+from breakwater.domain.movements import Movement
 from breakwater.domain.orders import OrderRole, OrderStatus, OrderType, Proposal, Side
 from breakwater.domain.refusals import Refusal
 from breakwater.domain.signals import Signal
 from breakwater.domain.snapshot import Snapshot
+from breakwater.domain.stop_head import StopHead
 from breakwater.domain.stop_state import RequestOutcome, StopState, StopView, Trip
 
 
@@ -49,6 +52,12 @@ class InstrumentsLoaded(Payload, frozen=True):
     instruments: tuple[Instrument, ...]
 
 
+class MarketLiquidity(Payload, frozen=True):
+    """How liquid the followed symbols are; a state channel. Published by market_data, every quarter of a minute or so."""
+
+    readings: tuple[LiquidityReading, ...]
+
+
 class SignalGenerated(Payload, frozen=True):
     signal: Signal
 
@@ -65,6 +74,26 @@ class OrderRefused(Payload, frozen=True):
     role: OrderRole
     refusal: Refusal
     proposal_id: ProposalId | None = None
+
+
+class ThrottleClosed(Payload, frozen=True):
+    """Too many identical entries in a row: none on ``symbol`` until a person enables it. Published by risk_manager."""
+
+    symbol: Symbol
+    time: datetime
+    repeats: int
+    limit: int
+    """0 when execution's gate counted."""
+
+
+class ThrottleEnabled(Payload, frozen=True):
+    """A person allowed entries on ``symbol`` again; may be published twice for one request."""
+
+    symbol: Symbol
+    time: datetime
+    who: str
+    reason: str
+    request_id: str
 
 
 class OrderSubmitted(Payload, frozen=True):
@@ -102,6 +131,11 @@ class OrderFilled(Payload, frozen=True):
     time: datetime
     leverage: int = 1
     liquidation: bool = False
+    """Whether the venue closed the position by itself."""
+    forced_by: str = ""
+    """Then ``LIQUIDATION``, ``ADL`` or ``SETTLEMENT``."""
+    commission_asset: str = "USDT"
+    """A commission in another asset did not touch the USDT wallet, which is all the ledger counts."""
 
 
 class OrderFailed(Payload, frozen=True):
@@ -139,6 +173,15 @@ class AccountReported(Payload, frozen=True):
     unknown_orders: int = 0
     foreign: tuple[str, ...] = ()
     """Positions or orders at the venue that are not the desk's."""
+    moved_through: datetime | None = None
+    """Every wallet movement up to here is in ``wallet``."""
+
+
+class AccountMoved(Payload, frozen=True):
+    """The wallet changed otherwise than by a fill: funding, a transfer, clearing. Published by execution, before any report
+    whose wallet contains it."""
+
+    movement: Movement
 
 
 class FlatConfirmed(Payload, frozen=True):
@@ -198,6 +241,8 @@ class StopLease(Payload, frozen=True):
     """The stop's state with a lease; a state channel, not a stream of record."""
 
     view: StopView
+    head: StopHead | None = None
+    """Where the stop's audit ends, signed: kept by others, it shows a chain that was cut and signed again."""
 
 
 class PolicyUpdated(Payload, frozen=True):
@@ -230,13 +275,17 @@ EVENT_TYPES: dict[str, type[Payload]] = {
     "market.mark": MarkPrice,
     "market.candle": CandleClosed,
     "market.instruments": InstrumentsLoaded,
+    "market.liquidity": MarketLiquidity,
     "signal.generated": SignalGenerated,
     "order.proposed": OrderProposed,
     "order.refused": OrderRefused,
+    "throttle.closed": ThrottleClosed,
+    "throttle.enabled": ThrottleEnabled,
     "order.submitted": OrderSubmitted,
     "order.filled": OrderFilled,
     "order.failed": OrderFailed,
     "account.reported": AccountReported,
+    "account.moved": AccountMoved,
     "account.flat": FlatConfirmed,
     "portfolio.updated": PortfolioUpdated,
     "ess.tripped": StopTripped,

@@ -91,6 +91,15 @@ class SignalsModel(SpecModel):
     max_age_seconds: Annotated[int, Whole("1", "86400")] = 60
 
 
+class MathematicianModel(SpecModel):
+    atr_period: Annotated[int, Whole("2", "100")] = 14
+    stop_atr_multiple: Annotated[Decimal, Number("0.5", "20")] = Decimal(4)
+    reward_to_risk: Annotated[Decimal, Number("0.5", "20")] = Decimal(2)
+    stop_loss_of_margin_pct: Annotated[Decimal, Number("1", "100")] = Decimal(20)
+    kelly_fraction: Annotated[Decimal, Number("0.05", "1")] = Decimal("0.25")
+    min_closed_trades: Annotated[int, Whole("10", "500")] = 30
+
+
 class DayModel(SpecModel):
     start_utc: TimeOfDay = "00:00"
 
@@ -102,6 +111,7 @@ class TradingPolicyModel(SpecModel):
     venue: VenueModel = Field(default_factory=VenueModel)
     limits: LimitsModel | None = None
     signals: SignalsModel = Field(default_factory=SignalsModel)
+    mathematician: MathematicianModel | None = None
     day: DayModel = Field(default_factory=DayModel)
 
 

@@ -34,13 +34,15 @@ class RedisClient:
         if url.startswith("unix://"):
             options.pop("socket_connect_timeout")
         self._client: Any = redis_async.Redis.from_url(url, **options)
+        self._idle: list[Any] = []
+        """Connections nobody uses, the one used last on top."""
 
     async def run(self, *command: str | int | bytes) -> Any:
         """One command, words as in Redis' own documentation. Raises what is in LOST."""
         task = asyncio.current_task()
         cancels = task.cancelling() if task else 0
         try:
-            answer = await self._client.execute_command(*command)
+            answer = await self._exchange(command)
         except LOST as error:
             # Cancelled while it reads, the library may report a lost connection instead, and the task would go on.
             if task is not None and task.cancelling() > cancels:
@@ -51,8 +53,32 @@ class RedisClient:
             raise asyncio.CancelledError
         return answer
 
+    async def _exchange(self, command: tuple[str | int | bytes, ...]) -> Any:
+        """Ask on a connection of our own: the library's way through its pool costs as much as the command itself.
+
+        A connection that breaks, times out or is cancelled in the middle disconnects itself, and connects anew when it is
+        used again. One that the server closed meanwhile is replaced before anything is sent.
+        """
+        pool = self._client.connection_pool
+        connection = self._idle.pop() if self._idle else await pool.get_connection()
+        try:
+            if connection.should_reconnect():  # the server asked for it
+                await connection.disconnect()
+            elif _may_be_closed(connection):
+                await pool.ensure_connection(connection)
+            await connection.send_command(*command)
+            return await self._client.parse_response(connection, command[0])
+        finally:
+            self._idle.append(connection)
+
     async def close(self) -> None:
         await self._client.aclose()
+
+
+def _may_be_closed(connection: Any) -> bool:
+    """Whether the other end has closed it, as far as this end has heard; True also when the library does not let us see."""
+    reader = getattr(connection, "_reader", None)
+    return reader is None or reader.at_eof()
 
 
 def key_of(desk: str, *parts: str) -> str:

@@ -21,7 +21,15 @@ from breakwater.execution.client_ids import child_id, client_order_id
 from breakwater.paper_venue.clock import to_ms
 from breakwater.paper_venue.core import PaperVenue
 from breakwater.paper_venue.model import AcceptedOrder, Account, Now
-from breakwater.runtime.events import Event, OrderFilled, OrderProposed, OrderRefused, StopLease, StopRearmed
+from breakwater.runtime.events import (
+    AccountMoved,
+    Event,
+    OrderFilled,
+    OrderProposed,
+    OrderRefused,
+    StopLease,
+    StopRearmed,
+)
 from breakwater.simulation.bus import MemoryBroker
 
 STOP_WITHIN_S = 2.0
@@ -181,6 +189,8 @@ class Invariants:
             self._audited += 1
             if order.account != self.account:
                 continue
+            if order.kind == "adl":
+                continue
             if order.kind == "liquidation":
                 self.broken(6, f"{order.symbol} was liquidated")
                 continue
@@ -299,7 +309,10 @@ class Invariants:
                 self.broken(8, f"positions: ledger {ours_held}, venue {venue_held}")
         if not audit_ok:
             self.broken(11, "the emergency stop's audit chain is broken")
+        if any(row.income_type == "FUNDING_FEE" for row in self.venue.ledger.state.incomes):
+            self.sometimes["funding"] += 1
         self._check_fills()
+        self._check_movements()
         self._check_proposals()
         if any(isinstance(event.payload, StopRearmed) for event in self.broker.stream(self.desk, "emergency_stop")):
             self.broken(10, "the stop was re-armed though nobody asked")
@@ -313,6 +326,17 @@ class Invariants:
         for trade in self.venue.ledger.trades_of(self.account):
             if (trade.symbol, str(trade.trade_id)) not in published:
                 self.broken(7, f"trade {trade.trade_id} of {trade.symbol} was never published")
+
+    def _check_movements(self) -> None:
+        published = Counter(
+            event.payload.movement.tran_id
+            for event in self.broker.stream(self.desk, "execution")
+            if isinstance(event.payload, AccountMoved)
+        )
+        for row in self.venue.ledger.state.incomes:
+            trade = row.income_type in {"REALIZED_PNL", "COMMISSION"}
+            if not trade and row.account == self.account and str(row.tran_id) not in published:
+                self.broken(7, f"{row.income_type} {row.tran_id} of {row.income} USDT was never published")
 
     def _check_proposals(self) -> None:
         filled: Counter[str] = Counter()

@@ -35,6 +35,11 @@ class SeedPlan:
     """When bus and store go away, and for how long."""
     drops: tuple[float, ...]
     """When all streams break."""
+    funding_every_s: int = 8 * 3600
+    transfers: tuple[tuple[float, int], ...] = ()
+    """When how many USDT are moved in, or out when negative."""
+    deleveraged: tuple[float, ...] = ()
+    """When the venue closes a part of whatever is held."""
 
     def latency(self) -> Latency:
         """A new source of delays; the same every time."""
@@ -46,7 +51,8 @@ class SeedPlan:
             f"{self.profile.lower()} {self.source} {'+'.join(self.symbols)} {crash}, "
             f"latency <= {self.latency_s[1] * 1000:.0f} ms, {len(self.kills)} kills"
             f"{f' and one at order {self.kill_at_order[0]}' if self.kill_at_order else ''}, {len(self.outages)} outages, "
-            f"{len(self.drops)} stream drops"
+            f"{len(self.drops)} stream drops, funding every {self.funding_every_s} s, {len(self.transfers)} transfers, "
+            f"{len(self.deleveraged)} deleveragings"
         )
 
 
@@ -62,6 +68,9 @@ def plan_for(seed: int) -> SeedPlan:
     def times(most: int) -> list[float]:
         return sorted(round(draw.uniform(5, SECONDS - 60), 3) for _ in range(draw.randrange(most + 1)))
 
+    # A source of its own: what seeds meant before money moved otherwise than by trades, they mean still.
+    money = random.Random(f"money-{seed}")
+    moves = sorted(round(money.uniform(5, SECONDS - 60), 3) for _ in range(money.choice([0, 0, 1, 2])))
     return SeedPlan(
         seed=seed,
         profile=draw.choice(FAMILIES),
@@ -75,4 +84,7 @@ def plan_for(seed: int) -> SeedPlan:
         kill_at_order=(draw.randint(1, 8), draw.choice([0.0, 1.0, 5.0])) if draw.random() < 0.5 else None,
         outages=tuple((at, round(draw.uniform(0.2, 8.0), 3)) for at in times(2)),
         drops=tuple(times(3)),
+        funding_every_s=money.choice([8 * 3600, 60, 150]),
+        transfers=tuple((at, money.choice([-3000, -500, 700, 5000])) for at in moves),
+        deleveraged=tuple(round(money.uniform(5, SECONDS - 60), 3) for _ in range(money.choice([0, 0, 0, 1]))),
     )

@@ -50,6 +50,7 @@ class SimulatedProcess:
             disk=lambda component: _MortalDisk(self, world.disks[component]),
             client=self._client,
             random=shared.random,
+            entropy=shared.entropy,
         )
 
     async def kill(self, spare: set[asyncio.Task[Any]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,8 +16,9 @@ from breakwater.desk.ports import PAPER_CREDENTIALS
 from breakwater.desk.sources import desk_manifests, restricted_to, signal_source
 from breakwater.domain.gate import GateState
 from breakwater.domain.ids import DeskId
+from breakwater.domain.money import floor_to
 from breakwater.domain.signals import DataKind
-from breakwater.paper_venue.clock import to_ms
+from breakwater.paper_venue.clock import to_ms, venue_now
 from breakwater.paper_venue.config import AccountConfig, VenueConfig, spec_for
 from breakwater.paper_venue.core import PaperVenue
 from breakwater.paper_venue.driver import backfill, drive
@@ -74,7 +76,12 @@ class _SeedRun:
         crashes = [Crash(plan.crash_at, plan.crash_depth)] if plan.crash_at else []
         self._market = SyntheticMarket(plan.seed, plan.symbols, aligned, crashes=crashes)
         account = AccountConfig("sim", PAPER_CREDENTIALS.api_key, PAPER_CREDENTIALS.secret, starting_balance=EQUITY)
-        self.venue = PaperVenue(VenueConfig(symbols=tuple(map(spec_for, plan.symbols)), accounts=(account,)))
+        config = VenueConfig(
+            symbols=tuple(map(spec_for, plan.symbols)),
+            accounts=(account,),
+            funding_interval_ms=plan.funding_every_s * 1000,
+        )
+        self.venue = PaperVenue(config)
         backfill(self.venue, self._market, to_ms(plan.begin))
         self._latency = plan.latency()
         self._world = SimulatedWorld(simulation, self.venue, desk=DESK, data=DataKind.SYNTHETIC)
@@ -199,6 +206,8 @@ class _SeedRun:
         for at, lasts in plan.outages:
             agenda += [(at, 1, ("away", lasts)), (at + lasts, 2, ("back", 0.0))]
         agenda += [(at, 3, ("drop", 0.0)) for at in plan.drops]
+        agenda += [(at, 4, ("transfer", amount)) for at, amount in plan.transfers]
+        agenda += [(at, 5, ("deleverage", 0.5)) for at in plan.deleveraged]
         outages = 0
         for at, _, (kind, value) in sorted(agenda):
             if at > self._seconds:
@@ -214,11 +223,27 @@ class _SeedRun:
                     self.checks.sometimes["outage while holding" if holding else "outage"] += 1
                 case "back":
                     outages -= 1
+                case "transfer":
+                    self._transfer(Decimal(value))
+                case "deleverage":
+                    self._deleverage(Decimal(value))
                 case _:
                     if self._process is not None and self._process.drop_streams():
                         self.checks.sometimes["streams dropped while holding" if holding else "streams dropped"] += 1
             self._world.broker.up = self._world.store.up = outages == 0
         self._world.broker.up = self._world.store.up = True
+
+    def _transfer(self, amount: Decimal) -> None:
+        with contextlib.suppress(ValueError):  # more than is available: not then
+            self.venue.transfer("sim", amount, venue_now(self._sim.clocks))
+            self.checks.sometimes["transfer"] += 1
+
+    def _deleverage(self, share: Decimal) -> None:
+        for position in list(self.venue.ledger.account("sim").positions.values()):
+            quantity = floor_to(abs(position.qty) * share, spec_for(position.symbol).step_size)
+            if quantity:
+                self.venue.deleverage("sim", position.symbol, venue_now(self._sim.clocks), quantity=quantity)
+                self.checks.sometimes["deleveraged"] += 1
 
     # ------------------------------------------------------------------------------------------------ looking
 

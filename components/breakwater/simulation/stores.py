@@ -41,6 +41,53 @@ class MemoryDisk:
         return sorted(self._files)
 
 
+class DyingDisk(MemoryDisk):
+    """A volume whose machine dies in the middle of its ``fatal``-th write (counted from 1).
+
+    Of that write a share ``kept`` (0 to 1) is found afterwards; a replacement happens whole (``kept`` 1) or not at all, with
+    its unfinished copy left behind. The caller of the fatal write, and of every later one, never hears that it is done.
+    """
+
+    def __init__(self, fatal: int, kept: float) -> None:
+        super().__init__()
+        self._left = fatal
+        self._kept = kept
+
+    @property
+    def died(self) -> bool:
+        return self._left <= 0
+
+    async def replace(self, name: str, data: bytes) -> None:
+        if self._lives():
+            return await super().replace(name, data)
+        if self._left == 0:
+            whole = self._kept >= 1
+            await super().replace(name if whole else f"{name}.new", data[: round(len(data) * self._kept)])
+        raise DiskError(f"{name}: the machine died")
+
+    async def append(self, name: str, data: bytes) -> None:
+        if self._lives():
+            return await super().append(name, data)
+        if self._left == 0:
+            await super().append(name, data[: round(len(data) * self._kept)])
+        raise DiskError(f"{name}: the machine died")
+
+    async def truncate(self, name: str, size: int) -> None:
+        if not self._lives():
+            raise DiskError(f"{name}: the machine died")
+        await super().truncate(name, size)
+
+    def after_restart(self) -> MemoryDisk:
+        """What the next machine finds."""
+        disk = MemoryDisk()
+        disk._files = {name: bytearray(content) for name, content in self._files.items()}
+        return disk
+
+    def _lives(self) -> bool:
+        self._left -= 1
+        return self._left > 0
+
+
 class MemoryStore:
     """The shared key-value store; implements ``runtime.ports.KeyValueStore``. ``up = False`` makes it unreachable."""
 

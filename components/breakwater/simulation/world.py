@@ -37,6 +37,7 @@ class SimulatedWorld:
             disk=lambda component: self.disks[component],
             client=self._client,
             random=simulation.random,
+            entropy=simulation.random("entropy").randbytes,
         )
 
     def _client(self, credentials: Credentials | None) -> UsdmClient:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from breakwater.domain.stop_head import StopHead
 from breakwater.domain.stop_state import StopRequestKind, StopState, StopView
 
 T = TypeVar("T")
@@ -83,6 +84,7 @@ class StopReport(msgspec.Struct, frozen=True, kw_only=True):
     needs_with_baseline: tuple[Missing, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     audit: tuple[AuditRow, ...] = ()
+    head: StopHead | None = None
     measured: Measured | None = None
     policy: PolicySeen | None = None
 
@@ -129,6 +131,7 @@ def stop_report(data: bytes) -> StopReport:
         needs_with_baseline=_rows(needs.get("newBaseline"), Missing),
         outcomes=_rows(answer.get("outcomes"), Outcome),
         audit=_rows(answer.get("audit"), AuditRow),
+        head=_or_none(answer.get("head"), StopHead),
         measured=_or_none(answer.get("measured"), Measured),
         policy=_or_none(answer.get("policy"), PolicySeen),
     )

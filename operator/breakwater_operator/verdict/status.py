@@ -16,6 +16,7 @@ from breakwater_operator.verdict.conditions import Fact, moment, parsed_moment, 
 from breakwater_operator.verdict.figures import dollars, exact_percent, number, percent, whole
 from breakwater_operator.verdict.guard import Guard
 from breakwater_operator.verdict.halted import halted
+from breakwater_operator.verdict.heads import kept_heads
 from breakwater_operator.verdict.readiness import (
     Publication,
     Standing,
@@ -102,6 +103,8 @@ def stop_status(
     if stop is not None:
         status |= _view(old, stop.view) | _stop_figures(stop.measured)
         status["audit"] = [_audit(row) for row in stop.audit[-MOST_AUDIT:]] or list(entries(old, "audit"))
+        if heads := kept_heads(entries(old, "auditHeads"), stop.head):
+            status["auditHeads"] = heads
     else:
         status |= _without(old, ("observedGeneration", "conditions", "requests"))
     status["requests"] = [dict(answer) for answer in requests]

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from breakwater.domain.emergency_stop_spec import EmergencyStopSpec
 from breakwater.domain.limits import Binding
 from breakwater.domain.policy import PolicySpec
+from breakwater.domain.stop_head import StopHead
 from breakwater.domain.stop_state import StopRequestKind, StopState, Trigger
 from breakwater.runtime.manifest_models import EmergencyStopModel, TradingPolicyModel
 from breakwater.runtime.manifest_rules import (
@@ -129,10 +130,29 @@ def test_every_rule_of_the_schema_has_its_python_twin_with_the_same_message(sche
     assert set(spec_rules(schemas["EmergencyStop"], "")) == stop
 
 
+def test_trigger_of_the_status_takes_what_the_domain_takes(schemas: Schemas) -> None:
+    trigger = schemas["EmergencyStop"]["properties"]["status"]["properties"]["trigger"]
+
+    def fits(name: str) -> bool:
+        return len(name) <= trigger["maxLength"] and re.search(trigger["pattern"], name) is not None
+
+    assert all(fits(each.value) and each.value in trigger["description"] for each in Trigger)
+    for name in ("FUNDING_COST", "A" * 32, "A" * 33, "", "funding", "9LIVES", "A B"):
+        try:
+            assert fits(Trigger(name)), name
+        except ValueError:
+            assert not fits(name), name
+
+
+def test_kept_head_of_the_status_has_the_fields_of_the_domain(schemas: Schemas) -> None:
+    item = schemas["EmergencyStop"]["properties"]["status"]["properties"]["auditHeads"]["items"]
+    assert list(item["properties"]) == item["required"] == [f.encode_name for f in msgspec.structs.fields(StopHead)]
+
+
 def test_enums_of_the_status_are_those_of_the_domain(schemas: Schemas) -> None:
     stop = schemas["EmergencyStop"]["properties"]["status"]["properties"]
     policy = schemas["TradingPolicy"]["properties"]["status"]["properties"]
     assert stop["state"]["enum"] == policy["stopState"]["enum"] == [s.value for s in StopState]
-    assert stop["trigger"]["enum"] == [t.value for t in Trigger]
+    assert stop["auditHeads"]["items"]["properties"]["state"]["enum"] == [s.value for s in StopState]
     assert stop["requests"]["items"]["properties"]["kind"]["enum"] == [k.value for k in StopRequestKind]
     assert policy["limits"]["items"]["properties"]["binding"]["enum"] == [b.value for b in Binding]

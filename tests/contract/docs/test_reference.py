@@ -22,6 +22,7 @@ from breakwater.desk.desk import Desk
 from breakwater.desk.up import _app
 from breakwater.domain.ids import DeskId
 from breakwater.domain.limits import effective_limits
+from breakwater.domain.liquidity import Liquidity
 from breakwater.domain.policy import PROFILE_LIMITS, wire_name
 from breakwater.domain.signals import DataKind
 from breakwater.drills.report import CrashReport
@@ -170,6 +171,28 @@ def test_policy_guide_lists_every_setting_of_the_stop_with_range_and_default() -
                 Decimal(str(field["minimum"])),
                 Decimal(str(field["maximum"])),
             ], name
+
+
+def test_policy_guide_lists_every_setting_of_the_mathematician_with_range_and_default() -> None:
+    table = rows(ROOT / "docs" / "guide" / "02-policy.md", after="## The trading mathematician")
+    crd = yaml.safe_load((ROOT / "crds" / "tradingpolicies.yaml").read_text())
+    spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    fields = spec["mathematician"]["properties"]
+    assert [code(row[0])[0] for row in table] == list(fields)
+    for name, _, left_out, bounds in ((code(row[0])[0], *row[1:]) for row in table):
+        asked = (Decimal(left_out), *map(Decimal, bounds.split(" to ")))
+        assert asked == tuple(Decimal(str(fields[name][key])) for key in ("default", "minimum", "maximum")), name
+
+
+def test_policy_guide_shows_what_liquidity_allows() -> None:
+    table = rows(ROOT / "docs" / "guide" / "02-policy.md", after="What liquidity allows")
+    assert len(table) == 3
+    for cap, volume, spread in (tuple(map(Decimal, row)) for row in table):
+        thin = Liquidity(volume - 1, Decimal(0)).leverage_cap(), Liquidity(volume, Decimal(0)).leverage_cap()
+        wide = Liquidity(Decimal(10**12), spread + Decimal("0.001")).leverage_cap()
+        assert thin[0] is not None
+        assert thin[0].leverage == cap == (wide.leverage if wide else None)
+        assert thin[1] is None or thin[1].leverage > cap
 
 
 async def test_http_page_lists_every_route_and_who_needs_the_token(reference: Path) -> None:

@@ -7,8 +7,9 @@ from decimal import Decimal
 
 import msgspec
 
-from breakwater.domain.ids import RequestId, TripId
+from breakwater.domain.ids import DeskId, RequestId, TripId
 from breakwater.domain.refusals import RefusalCode
+from breakwater.domain.stop_head import StopHead
 from breakwater.domain.stop_reset import Missing as TheirMissing
 from breakwater.domain.stop_state import RequestOutcome, StopRequestKind, StopState, StopView, Trigger, Trip
 from breakwater.domain.stop_view import Measured as TheirMeasured
@@ -41,16 +42,19 @@ def test_answer_as_the_stop_encodes_it_is_read_whole() -> None:
     view = StopView(StopState.TRIPPED, 4, 9, NOW, Decimal(1), True, "tripped", trip, flat_at=NOW)
     answered = RequestOutcome(RequestId("r1"), StopRequestKind.RESET, False, "RESET_NOT_FLAT", "not flat", NOW, 7)
     row = AuditedTransition(NOW, 4, StopState.ARMED, StopState.TRIPPED, "s", "why", Decimal("10.02"), None, "ab" * 32)
+    head = StopHead(DeskId("desk-a/main"), 7, "ab" * 32, 4, StopState.TRIPPED, NOW, "01" * 8, "cd" * 32, "ef" * 64)
     said = {
         "view": view,
         "reset": {"plain": [TheirMissing(RefusalCode.RESET_NOT_FLAT, "not flat")], "newBaseline": []},
         "outcomes": [answered],
         "audit": [row],
+        "head": head,
         "measured": None,
         "policy": {"version": 4, "stale": False, "hold": ""},
     }
     report = stop_report(msgspec.json.Encoder(decimal_format="string").encode(said))
     assert report.view == view
+    assert report.head == head
     assert [missing.code for missing in report.needs] == ["RESET_NOT_FLAT"]
     assert report.outcomes == (Outcome("r1", StopRequestKind.RESET, False, "RESET_NOT_FLAT", "not flat", NOW, 7),)
     assert (report.audit[0].was, report.audit[0].measured, report.audit[0].hash) == (

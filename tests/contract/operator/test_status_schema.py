@@ -35,7 +35,7 @@ maybe_policy = st.none() | st.fixed_dictionaries({"version": st.integers(0, 9), 
 trips = st.fixed_dictionaries(
     {
         "trip_id": st.sampled_from(["main-4", "y" * 300]),
-        "trigger": st.sampled_from(Trigger).map(str),
+        "trigger": st.sampled_from([*Trigger, "ONE_OF_A_PLUGIN"]).map(str),
         "time": times,
         "measured": st.none() | amounts,
         "limit": st.none() | amounts,
@@ -90,6 +90,20 @@ stop_answers = st.fixed_dictionaries(
                 }
             ),
             max_size=30,
+        ),
+        "head": st.none()
+        | st.fixed_dictionaries(
+            {
+                "desk": st.sampled_from(["desk-a/main", "d" * 600]),
+                "number": st.integers(-1, 2**60),
+                "hash": st.sampled_from(["ab" * 32, "no hash"]),
+                "epoch": st.integers(-1, 50),
+                "state": st.sampled_from(StopState).map(str),
+                "time": times,
+                "keyID": st.sampled_from(["", "01" * 8, "23" * 8]),
+                "publicKey": st.just("cd" * 32),
+                "signature": st.sampled_from(["", "ef" * 64, "EF" * 64]),
+            }
         ),
         "measured": st.none()
         | st.fixed_dictionaries(

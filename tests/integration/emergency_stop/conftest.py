@@ -18,6 +18,7 @@ from breakwater.domain.limits import EffectiveLimits, effective_limits
 from breakwater.domain.orders import OrderRole, Side
 from breakwater.domain.policy import PolicySpec
 from breakwater.domain.signals import DataKind
+from breakwater.domain.stop_head import StopHead
 from breakwater.domain.stop_state import RequestOutcome, StopRequest, StopRequestKind, StopState, StopView
 from breakwater.emergency_stop.service import EmergencyStopService
 from breakwater.portfolio.service import PortfolioService
@@ -74,6 +75,7 @@ class World:
         self.execution = MemoryBus(self.broker, DESK, "execution", self.clocks.infra)
         self.market = MemoryBus(self.broker, DESK, "market_data", self.clocks.infra)
         self.leases: list[StopView] = []
+        self.heads: list[StopHead | None] = []
         self.heard_at: list[datetime] = []
         self.execution.watch_state(self._lease, types=(StopLease,))
         self.trades = 0
@@ -84,6 +86,7 @@ class World:
     async def _lease(self, event: Event) -> None:
         assert isinstance(event.payload, StopLease)
         self.leases.append(event.payload.view)
+        self.heads.append(event.payload.head)
         self.heard_at.append(self.clocks.market.now())
 
     async def open(self) -> None:

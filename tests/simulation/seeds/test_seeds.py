@@ -13,6 +13,7 @@ import structlog
 
 from breakwater.domain.stop_state import StopState, StopView
 from breakwater.execution.protection import ProtectionKeeper
+from breakwater.execution.wallet_movements import WalletMovements
 from breakwater.paper_venue.config import DEFAULT_ACCOUNT, VenueConfig
 from breakwater.paper_venue.core import PaperVenue
 from breakwater.paper_venue.model import Now
@@ -28,6 +29,8 @@ NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
 HOLDING = 116
 """A seed whose desk holds positions."""
+PAYING = 116
+"""A seed whose venue settles funding every minute while the desk holds."""
 
 
 def numbers(report: SeedReport) -> set[int]:
@@ -53,6 +56,9 @@ def test_plans_of_many_seeds_hold_every_kind_of_mishap() -> None:
         [plan for plan in plans if plan.kill_at_order],
         [plan for plan in plans if plan.outages],
         [plan for plan in plans if plan.drops],
+        [plan for plan in plans if plan.funding_every_s < 8 * 3600],
+        [plan for plan in plans if plan.transfers],
+        [plan for plan in plans if plan.deleveraged],
     ):
         assert 20 < len(mishaps) < 200
     assert 60 < sum(1 for plan in plans if plan.crash_at) < 140
@@ -73,6 +79,22 @@ def test_desk_that_places_no_stops_is_found(monkeypatch: pytest.MonkeyPatch) -> 
 def test_portfolio_that_books_no_fills_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PortfolioService, "_book", lambda *_: None)
     assert 8 in numbers(run_seed(HOLDING, seconds=60))
+
+
+def test_portfolio_that_books_no_movements_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forget(*_: Any) -> None:
+        return
+
+    monkeypatch.setattr(PortfolioService, "_move", forget)
+    assert 8 in numbers(run_seed(PAYING, seconds=120))
+
+
+def test_execution_that_reads_no_incomes_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(*_: Any) -> int:
+        return 0
+
+    monkeypatch.setattr(WalletMovements, "pull", nothing)
+    assert {7, 8} <= numbers(run_seed(PAYING, seconds=120))
 
 
 @pytest.fixture

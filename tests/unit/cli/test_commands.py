@@ -210,7 +210,7 @@ def test_unexpected_error_is_a_message_and_a_traceback_only_with_debug(
     assert "Traceback" in breakwater("status", "--debug").err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["status"], ["up", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["status"], ["audit", "show"], ["up", "--help"]])
 def test_light_commands_import_neither_exchange_nor_server(arguments: list[str], tmp_path: Path) -> None:
     script = (
         "import sys; from breakwater.cli.main import main\n"

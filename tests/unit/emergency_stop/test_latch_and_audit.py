@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from breakwater.domain.ids import DeskId
 from breakwater.domain.stop_facts import Noted, Transition
 from breakwater.domain.stop_memory import Latched
 from breakwater.domain.stop_state import StopState
 from breakwater.emergency_stop import audit
 from breakwater.emergency_stop.audit import AuditHead, audit_record, chain, last_epoch, verify_audit
+from breakwater.emergency_stop.heads import HeadSigner
 from breakwater.emergency_stop.latch import COPY, FILE, Finding, Latch, LatchContent, decode_latch, encode_latch
 from breakwater.emergency_stop.recorder import Recorder
 from breakwater.runtime.ports import DiskError
@@ -31,6 +33,10 @@ def lines(count: int) -> tuple[AuditHead, bytes]:
     records = [audit_record(moved(epoch)) for epoch in range(1, count + 1)]
     head, texts = chain(AuditHead(), [record for record in records if record])
     return head, "".join(f"{text}\n" for text in texts).encode()
+
+
+def recorder_on(disk: Any) -> Recorder:
+    return Recorder(disk, DeskId("desk-a"), HeadSigner(disk, lambda count: bytes(range(count))))
 
 
 def content(epoch: int, state: StopState, revision: int = 1) -> LatchContent:
@@ -124,7 +130,7 @@ async def test_an_audit_without_a_latch_is_a_removed_latch() -> None:
     disk = MemoryDisk()
     _, data = lines(4)
     await disk.append(audit.FILE, data)
-    reading, epoch = await Recorder(disk).restore()
+    reading, epoch = await recorder_on(disk).restore()
     assert reading.finding is Finding.UNREADABLE
     assert epoch == 4
 
@@ -132,12 +138,12 @@ async def test_an_audit_without_a_latch_is_a_removed_latch() -> None:
 @pytest.mark.parametrize("torn", [0, 1, 40])
 async def test_a_crash_between_latch_and_audit_is_completed(torn: int) -> None:
     disk = MemoryDisk()
-    recorder = Recorder(disk)
+    recorder = recorder_on(disk)
     await recorder.restore()
     await recorder.finish(await recorder.latch(Latched(epoch=1), [moved(1)], []))
     half = await recorder.latch(Latched(epoch=2), [moved(2), Noted("spec_refused", NOW, "no")], [moved(2)])
     await disk.append(audit.FILE, half.audit_tail[0].encode()[:torn])
-    again = Recorder(disk)
+    again = recorder_on(disk)
     reading, _ = await again.restore()
     assert reading.content == half
     assert again.audit.ok
@@ -157,7 +163,7 @@ async def test_an_append_that_failed_half_way_is_not_repeated() -> None:
             await super().append(name, data)
 
     disk = Failing()
-    recorder = Recorder(disk)
+    recorder = recorder_on(disk)
     await recorder.restore()
     disk.fail = True
     first = await recorder.latch(Latched(epoch=1), [moved(1), moved(1)], [])
@@ -171,13 +177,13 @@ async def test_an_append_that_failed_half_way_is_not_repeated() -> None:
 
 async def test_a_cut_audit_is_reported_and_goes_on() -> None:
     disk = MemoryDisk()
-    recorder = Recorder(disk)
+    recorder = recorder_on(disk)
     await recorder.restore()
     for epoch in (1, 2, 3):
         await recorder.finish(await recorder.latch(Latched(epoch=epoch), [moved(epoch)], []))
     data = disk.read(audit.FILE) or b""
     await disk.truncate(audit.FILE, data.index(b"\n") + 1)
-    again = Recorder(disk)
+    again = recorder_on(disk)
     await again.restore()
     assert not again.audit.ok
     assert again.audit.problem == "record 3 follows record 1"  # the latch still had the third, the second is gone

@@ -203,6 +203,21 @@ def test_tripped_stop_shows_what_was_measured_unrounded(standing: MakeStanding, 
     assert status["audit"] == [row | {"measuredPct": 5.004, "limitPct": 5}]
 
 
+def test_signed_head_is_kept_and_a_lower_one_or_silence_does_not_take_it_back(
+    standing: MakeStanding, report: MakeReport
+) -> None:
+    head: dict[str, Any] = {
+        "desk": "desk-a/main", "number": 7, "hash": "ab" * 32, "epoch": 3, "state": "ARMED",
+        "time": "2025-10-10T20:48:00.25Z", "keyID": "01" * 8, "publicKey": "cd" * 32, "signature": "ef" * 64,
+    }  # fmt: skip
+    status = of_stop(standing(report=report(stop={"head": head})))
+    assert [each["number"] for each in status["auditHeads"]] == [7]
+    for said in ({"head": head | {"number": 5}}, {"head": None}, {"head": "odd"}, {}):
+        assert of_stop(standing(report=report(stop=said)), status)["auditHeads"] == status["auditHeads"]
+    silent = of_stop(standing(report=report(stop=None)), status)
+    assert silent["auditHeads"] == status["auditHeads"]
+
+
 def test_armed_again_only_name_and_time_of_the_last_trip_stay(standing: MakeStanding, tripped: MakeReport) -> None:
     before = of_stop(standing(report=tripped("COOLING_DOWN", 5)))
     after = of_stop(standing(), before)

@@ -306,8 +306,7 @@ def test_identical_entries_in_a_row_close_the_symbol_until_a_person_enables_it(o
         await desk.signal("s4")  # another price, but the symbol is closed, restart or not
         assert desk.codes == [RefusalCode.REPEATED_ORDER] * 2
         assert not desk.service.readiness()["throttle"].ok
-        assert await desk.service.enable(BTC, "alice")
-        assert not await desk.service.enable(BTC, "alice")
+        assert (await desk.service.enable(BTC, "r1", "alice", "the loop is fixed")).accepted
         await desk.clocks.infra.sleep(66)  # after a restart earlier entries count as in flight until they expire
         await desk.signal("s5")
         assert len(desk.proposals) == 4

@@ -14,8 +14,9 @@ from breakwater.domain.emergency_stop_spec import EmergencyStopSpec, PolicyRef
 from breakwater.domain.gate import GateFacts, decide
 from breakwater.domain.ids import ProposalId, Symbol
 from breakwater.domain.instruments import Instrument, LeverageBracket
-from breakwater.domain.leverage import Liquidity, liquidation_leverage
+from breakwater.domain.leverage import liquidation_leverage
 from breakwater.domain.limits import effective_limits
+from breakwater.domain.liquidity import Liquidity
 from breakwater.domain.money import is_multiple
 from breakwater.domain.orders import OrderRole, OrderType, Proposal, Protection, Side, TimeInForce
 from breakwater.domain.policy import LimitOverrides, PolicySpec, Profile, SignalRules, TradingMode

@@ -86,7 +86,7 @@ function showAccount(s) {
   say($("k-day-pct"), p ? `${percentSigned((day / Number(p.baseline)) * 100)} of ${usd(p.baseline)}` : "");
   say($("k-open"), p ? `${direction(p.unrealised_pnl)} ${usdSigned(p.unrealised_pnl)}` : NONE);
   dress($("k-open"), `number ${tone(p?.unrealised_pnl)}`);
-  say($("k-open-pct"), p ? `fees today ${usd(p.fees_today)}` : "");
+  say($("k-open-pct"), p ? `fees today ${usd(p.fees_today)}${Number(p.funding_today) ? `, funding ${usdSigned(p.funding_today)}` : ""}` : "");
   say($("k-exposure"), p ? percent(p.exposure_pct) : NONE);
   say($("k-gross"), p ? `${usd(p.gross_notional)} of notional` : "");
   const missing = p?.marks_missing.length ? `no mark: ${p.marks_missing.join(", ")}` : "";

@@ -1,12 +1,19 @@
-"""Why the emergency stop fires by itself: one file per reason, all listed here, in the order that decides a tie."""
+"""Why the emergency stop fires by itself: one file per reason. A further reason is one more file here, and nothing else.
+
+Each file holds ``EVALUATOR``; they are found by being here. The order of their file names decides a tie.
+"""
 
 from __future__ import annotations
 
-from breakwater.domain.evaluators.base import Breach, EvaluationInput, Evaluator
-from breakwater.domain.evaluators.daily_drawdown import DailyDrawdown
-from breakwater.domain.evaluators.execution_errors import ExecutionErrors
-from breakwater.domain.evaluators.open_loss import OpenLoss
+import importlib
+import pkgutil
 
-EVALUATORS: tuple[Evaluator, ...] = (DailyDrawdown(), OpenLoss(), ExecutionErrors())
+from breakwater.domain.evaluators.base import Breach, EvaluationInput, Evaluator
+
+EVALUATORS: tuple[Evaluator, ...] = tuple(
+    importlib.import_module(f"{__name__}.{name}").EVALUATOR
+    for name in sorted(found.name for found in pkgutil.iter_modules(__path__))
+    if name != "base"
+)
 
 __all__ = ["EVALUATORS", "Breach", "EvaluationInput", "Evaluator"]

@@ -12,7 +12,7 @@ from breakwater.domain.stop_rules import StopRules
 from breakwater.domain.stop_state import Trigger
 
 
-class EvaluationInput(msgspec.Struct, frozen=True):
+class EvaluationInput(msgspec.Struct, frozen=True, gc=False):
     """Everything an evaluator may look at."""
 
     rules: StopRules
@@ -22,7 +22,7 @@ class EvaluationInput(msgspec.Struct, frozen=True):
     consecutive_errors: int
 
 
-class Breach(msgspec.Struct, frozen=True):
+class Breach(msgspec.Struct, frozen=True, gc=False):
     """A limit is reached. ``measured`` and ``limit`` in the evaluator's own unit; None when it has no number."""
 
     trigger: Trigger
@@ -33,7 +33,7 @@ class Breach(msgspec.Struct, frozen=True):
 
 
 class Evaluator(Protocol):
-    """One reason to stop. A further one is one file here and one entry in ``EVALUATORS``."""
+    """One reason to stop. A further one is one file here that holds it as ``EVALUATOR``; its trigger may be a new one."""
 
     @property
     def trigger(self) -> Trigger: ...

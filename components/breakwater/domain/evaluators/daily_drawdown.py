@@ -23,3 +23,6 @@ class DailyDrawdown:
             binding=facts.rules.daily_drawdown_binding,
             text=f"daily drawdown {measured:.4f} % reached the limit of {plain(limit)} %",
         )
+
+
+EVALUATOR = DailyDrawdown()

@@ -23,3 +23,6 @@ class ExecutionErrors:
             binding="emergencyStop",
             text=f"{facts.consecutive_errors} execution errors in a row reached the limit of {limit}",
         )
+
+
+EVALUATOR = ExecutionErrors()

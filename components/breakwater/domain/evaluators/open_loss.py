@@ -23,3 +23,6 @@ class OpenLoss:
             binding=facts.rules.open_loss_binding,
             text=f"open loss {measured:.4f} % of the wallet reached the limit of {plain(limit)} %",
         )
+
+
+EVALUATOR = OpenLoss()
