@@ -53,6 +53,4 @@ def test_upgrade_during_which_the_operator_dies_ends_whole(lab: Lab, desk: str) 
     lab.ready("main", desk)
     assert _left_alone(lab, desk) == before
     lab.patch("tradingpolicy", "main", desk, {"spec": {"profile": "DEFENSIVE"}})
-    lab.until(
-        lambda: lab.execution(desk)["policy"]["version"] > before["version"], what="the operator publishes again"
-    )
+    lab.until(lambda: lab.execution(desk)["policy"]["version"] > before["version"], what="the operator publishes again")
