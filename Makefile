@@ -27,10 +27,11 @@ help:  ## Show this list
 up: $(RUN)  ## Start a desk that trades on paper, with its page (ARGS="--market synthetic:7 --speed 20")
 	@$(BIN)/breakwater up $(ARGS)
 
-# Files are shared out over the workers; the cluster tests share one cluster, so they run by themselves.
+# Files are shared out over the workers, the longest first (tests/conftest.py); the cluster tests share one cluster, so
+# they run by themselves.
 test: $(DEV)  ## Run every test (ARGS="-k gate" selects)
 ifeq ($(strip $(ARGS)),)
-	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses=4 --dist loadfile --ignore=tests/cluster
+	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses=4 --dist loadfile --no-loadscope-reorder --ignore=tests/cluster
 	@$(BIN)/python -m pytest tests/cluster
 else
 	@$(BIN)/python -m pytest $(ARGS)

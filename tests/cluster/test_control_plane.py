@@ -202,6 +202,7 @@ def test_program_that_dies_at_start_is_reported_with_its_log_and_leaves_nothing_
     assert not Processes(root / "pids.json").records()
 
 
+@pytest.mark.slow
 def test_cluster_up_twice_is_one_cluster_and_down_leaves_no_process_and_no_directory(
     control_plane: ControlPlane, tmp_path: Path
 ) -> None:
@@ -251,9 +252,12 @@ def test_bound_program_dies_with_the_process_that_started_it(tmp_path: Path) -> 
     record_file = tmp_path / "pids.json"
     script = (
         "import os, signal, pathlib\n"
-        "from tests.cluster.local.processes import Processes, dying_with_starter\n"
+        "from tests.cluster.local.processes import Processes, dying_with_starter, wait_until\n"
         f"p = Processes(pathlib.Path({str(record_file)!r}))\n"
         f"p.start('sleeper', [*dying_with_starter('KILL'), 'sleep', '60'], pathlib.Path({str(tmp_path / 'log')!r}))\n"
+        # Before the program itself runs, nothing binds it yet.
+        "pid = p.records()['sleeper'].pid\n"
+        "wait_until(lambda: pathlib.Path(f'/proc/{pid}/comm').read_text() == 'sleep\\n', 20, 'sleep runs')\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     subprocess.run([sys.executable, "-c", script], cwd=build.PROJECT, check=False)

@@ -336,6 +336,7 @@ def test_deleted_pod_gets_its_grace_and_a_forced_one_none(
     assert (state_dir / "bye").read_text() == "hook\nbye\n"
 
 
+@pytest.mark.slow
 def test_agent_killed_and_restarted_leaves_no_orphan_and_runs_its_pods_again(
     control_plane: ControlPlane, cluster: Cluster, namespace: str, kubectl: Client, run: Run, look: Look, awaited: Run
 ) -> None:
@@ -368,6 +369,7 @@ def test_agent_killed_and_restarted_leaves_no_orphan_and_runs_its_pods_again(
     assert look("pod", "done")["status"]["phase"] == "Succeeded"
 
 
+@pytest.mark.slow
 def test_pods_outlive_the_api_server_and_what_was_missed_is_caught_up(
     control_plane: ControlPlane, cluster: Cluster, namespace: str, kubectl: Client, run: Run, look: Look, awaited: Run
 ) -> None:

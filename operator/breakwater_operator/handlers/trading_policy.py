@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
+
 import structlog
 
+from breakwater_operator.cluster.applier import Address
 from breakwater_operator.cluster.kinds import CONFIG_MAP, EMERGENCY_STOP, TRADING_POLICY
 from breakwater_operator.desired.labels import config_map_name
 from breakwater_operator.desk.backup import BELIEVABLE
@@ -34,24 +38,33 @@ MOST_WAIT_SECONDS = 5.0
 """Longest pause between two attempts while the store or the API server is away."""
 
 
+@dataclass
+class _Seen:
+    """What is kept of a policy between two looks. Times are the infrastructure clock's."""
+
+    uid: str
+    first: float
+    told: int
+    """The version that an Event last told of. The status alone does not say: claiming a version writes it."""
+    unread_written: float | None = None
+    """When Secrets were last written again; None until components were first seen not to be ready."""
+    addresses: Collection[Address] = ()
+    """The components' objects."""
+
+
 class PolicyHandler:
     """Looks at TradingPolicies."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._results: dict[str, Result] = {}
-        self._versions: dict[str, int] = {}
-        """By uid: the version that an Event last told of. The status alone does not say: claiming a version writes it."""
-        self._first_seen: dict[str, float] = {}
-        self._unread_written: dict[str, float] = {}
-        self._uids: dict[Key, str] = {}
+        self._seen: dict[Key, _Seen] = {}
 
     async def look(self, key: Key) -> float | None:
         """Publish, apply, report. Seconds after which to look again. Raises Retry while something could not be done."""
         context = self._context
         body = context.objects.get(TRADING_POLICY, key.namespace, key.name)
-        if key in self._uids and (body is None or body["metadata"]["uid"] != self._uids[key]):
-            self._forget(key, self._uids.pop(key))
+        if key in self._seen and (body is None or body["metadata"]["uid"] != self._seen[key].uid):
+            self._forget(key, self._seen.pop(key))
         known = context.known.get((key.namespace, key.name))
         if body is None or body["metadata"].get("deletionTimestamp"):
             # The garbage collector removes the components; claims stay.
@@ -59,48 +72,46 @@ class PolicyHandler:
             return None
         guard = guard_of(key.name, context.objects.of_namespace(EMERGENCY_STOP, key.namespace))
         uid = body["metadata"]["uid"]
-        self._uids[key] = uid
         if count(body, "status", "version") > BELIEVABLE:
             body = await self._without_version(key, body)
-        self._versions.setdefault(uid, count(body, "status", "version"))
-        if guard.stop is None and not self._expected_long(uid) and context.publisher.known(uid) is None:
+        now = context.clock.monotonic()
+        seen = self._seen.setdefault(key, _Seen(uid, now, count(body, "status", "version")))
+        if guard.stop is None and now - seen.first < PAIR_SECONDS and context.publisher.known(uid) is None:
             # Both resources usually come in one file, the policy first.
             return PAIR_SECONDS
         attempt = await publish(context, body, guard, context.pulse.report(uid))
         result = await apply_children(context, body, attempt.desk) if attempt.desk is not None else None
         restored = await self._restore_copy(key, uid)
         if result is not None:
-            self._results[uid] = result
+            seen.addresses = result.addresses
             context.pulse.follow(context.desk_of(body))
         self._note(key, known, uid, attempt, result, guard)
-        again = await self._report(key, uid, guard, attempt, result, [*(result.events if result else ()), *restored])
+        again = await self._report(key, seen, guard, attempt, result, [*(result.events if result else ()), *restored])
         retry = attempt.retry or (result.retry if result else "")
         if retry:
             waits = [attempt.retry_most] if attempt.retry else []
             waits += [result.retry_most] if result is not None and result.retry else []
             raise Retry(retry, most=min(waits))
         if result is not None and not result.verdict.ready:
-            self._write_unread_again(key, uid)
+            self._write_unread_again(key, seen)
             return STARTING_SECONDS
         return min(again or REGULAR_SECONDS, REGULAR_SECONDS)
 
-    def _write_unread_again(self, key: Key, uid: str) -> None:
+    def _write_unread_again(self, key: Key, seen: _Seen) -> None:
         now = self._context.clock.monotonic()
-        if now - self._unread_written.setdefault(uid, now) >= UNREAD_SECONDS:
-            self._unread_written[uid] = now
+        if seen.unread_written is None:
+            seen.unread_written = now
+        elif now - seen.unread_written >= UNREAD_SECONDS:
+            seen.unread_written = now
             self._context.applier.forget_unread(key.namespace)
 
-    def _expected_long(self, uid: str) -> bool:
-        now = self._context.clock.monotonic()
-        return now - self._first_seen.setdefault(uid, now) >= PAIR_SECONDS
-
     async def _report(
-        self, key: Key, uid: str, guard: Guard, attempt: Attempt, result: Result | None, events: list[Event]
+        self, key: Key, seen: _Seen, guard: Guard, attempt: Attempt, result: Result | None, events: list[Event]
     ) -> float | None:
         context = self._context
         # Claiming a version changed the status.
         body = context.objects.get(TRADING_POLICY, key.namespace, key.name)
-        if body is None or body["metadata"]["uid"] != uid:
+        if body is None or body["metadata"]["uid"] != seen.uid:
             # Deleted, or made anew: nothing of this desk belongs into the new one's status.
             return None
         old = section(body, "status")
@@ -109,7 +120,7 @@ class PolicyHandler:
             publication=attempt.publication,
             problem=(guard.reason, guard.message) if guard.reason is not None else None,
             components=result.verdict if result else None,
-            report=context.pulse.report(uid),
+            report=context.pulse.report(seen.uid),
         )
         status = policy_status(
             old,
@@ -121,8 +132,8 @@ class PolicyHandler:
         )
         written, again = await context.write_status(key, body, [status])
         now = section(written, "status")
-        await context.recorder.record(body, [*events, *policy_events({**old, "version": self._versions[uid]}, now)])
-        self._versions[uid] = count(now, "version")
+        await context.recorder.record(body, [*events, *policy_events({**old, "version": seen.told}, now)])
+        seen.told = count(now, "version")
         return again
 
     async def _without_version(self, key: Key, body: Body) -> Body:
@@ -170,15 +181,11 @@ class PolicyHandler:
         stops = self._context.objects.of_namespace(EMERGENCY_STOP, key.namespace)
         return [name_of(stop) for stop in stops if text(stop, "spec", "policyRef", "name") == key.name]
 
-    def _forget(self, key: Key, uid: str) -> None:
+    def _forget(self, key: Key, seen: _Seen) -> None:
         context = self._context
         log.info("desk forgotten", namespace=key.namespace, policy=key.name)
-        context.publisher.forget(uid)
-        context.pulse.forget(uid)
-        if (result := self._results.pop(uid, None)) is not None:
-            context.applier.forget(result.addresses)
-        self._versions.pop(uid, None)
-        self._first_seen.pop(uid, None)
-        self._unread_written.pop(uid, None)
+        context.publisher.forget(seen.uid)
+        context.pulse.forget(seen.uid)
+        context.applier.forget(seen.addresses)
         context.known.pop((key.namespace, key.name), None)
         context.figures_written.pop(key, None)

@@ -194,7 +194,8 @@ class Lab:
     # ------------------------------------------------------------------------------------------ processes
 
     def containers(self) -> list[Container]:
-        found = json.loads(self.cluster.pods_file.read_text())
+        file = self.cluster.pods_file  # written with the first pod
+        found = json.loads(file.read_text()) if file.exists() else []
         return [Container(e["namespace"], e["pod"], e["container"], e["pid"], e["podIP"]) for e in found if e["pid"]]
 
     def container(self, namespace: str, start: str) -> Container:

@@ -49,6 +49,7 @@ def test_policy_copy_edited_by_hand_is_put_back(lab: Lab, desk: str) -> None:
     assert lab.page(desk)["policy"]["profile"] == "NORMAL"
 
 
+@pytest.mark.slow
 def test_policy_copy_forged_while_the_operator_is_away_closes_the_gate_and_is_never_obeyed(lab: Lab, desk: str) -> None:
     lab.until(lambda: lab.gate(desk)[0] == "OPEN", what="the gate is open before")
     before = lab.get("configmap", "main-policy", desk)["data"]["policy.json"]
@@ -71,6 +72,7 @@ def test_policy_copy_forged_while_the_operator_is_away_closes_the_gate_and_is_ne
     assert lab.status("tradingpolicy", "main", desk)["version"] == known.version
 
 
+@pytest.mark.slow
 def test_secret_deleted_by_hand_is_put_back_when_a_component_waits_for_it(lab: Lab, desk: str) -> None:
     # A new operator writes every Secret once: let the one that was killed before have done so.
     lab.until(lambda: "passed" in lab.operator_ready(), what="the operator is up")

@@ -38,7 +38,7 @@ def test_policy_edited_while_the_operator_is_away_is_followed_on_its_return(lab:
     lab.ready("main", desk)
 
 
-@pytest.mark.parametrize("moment", [0.0, 0.05, 0.2])
+@pytest.mark.parametrize("moment", [0.0, *(pytest.param(each, marks=pytest.mark.slow) for each in (0.05, 0.2))])
 def test_operator_killed_while_it_switches_the_profile_ends_with_one_more_version(
     lab: Lab, desk: str, moment: float
 ) -> None:
@@ -54,6 +54,7 @@ def test_operator_killed_while_it_switches_the_profile_ends_with_one_more_versio
     assert lab.execution(desk)["policy"]["version"] == status["version"]
 
 
+@pytest.mark.slow
 def test_api_server_away_leaves_the_desk_trading_and_the_operator_comes_back(
     lab: Lab, desk: str, control_plane: ControlPlane
 ) -> None:

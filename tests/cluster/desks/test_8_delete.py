@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.cluster.desks.lab import COMPONENTS, DESK_SECONDS, Lab, profile
 
 KINDS = "deployments,services,configmaps,secrets,serviceaccounts"
@@ -25,8 +26,10 @@ def test_policy_deleted_takes_its_components_and_nothing_else(lab: Lab, started:
     assert {item["metadata"]["uid"] for item in lab.items(KINDS, "desk-b")} == others
 
 
+@pytest.mark.slow
 def test_policy_made_anew_under_the_old_name_is_a_new_desk(lab: Lab, started: str) -> None:
-    lab.kubectl("delete", "estop", "main", "-n", started)
+    lab.kubectl("delete", "tradingpolicy/main", "estop/main", "-n", started, "--ignore-not-found")
+    lab.until(lambda: not lab.pods(started), 60, what="the old desk's pods are gone")
     lab.apply(profile("normal"), started)
     lab.until(lambda: lab.items("deployments", started, OURS), what="the first component")
     lab.kill_operator()

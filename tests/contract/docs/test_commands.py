@@ -16,6 +16,7 @@ NAMES = ["README.md", *sorted(GUIDE - {"05-kubernetes.md"})]
 """The page about Kubernetes is followed in a cluster: tests/cluster/test_guide.py."""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not all(map(shutil.which, ("bash", "curl"))) or not os.path.exists("/dev/null"),
     reason="the documents use bash and curl",

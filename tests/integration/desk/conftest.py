@@ -19,6 +19,8 @@ import pytest
 
 BREAKWATER = (sys.executable, "-m", "breakwater.cli.main")
 PROJECT = Path(__file__).resolve().parents[3]
+PATIENCE = 3.0
+"""Waits end with what they wait for; on a machine that is busy with something else they may take this many times longer."""
 
 
 def clean_environment() -> dict[str, str]:
@@ -108,7 +110,7 @@ class DeskProcess:
 
     def until(self, fact: Callable[[Any], Any], seconds: float = 30) -> Any:
         """The first status for which ``fact`` holds; fails with the last one and the output when none came."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * PATIENCE
         last: Any = None
         while time.monotonic() < deadline:
             assert self.process is None or self.process.poll() is None, f"the desk ended:\n{self.output}"

@@ -184,8 +184,8 @@ def test_malformed_signals_are_refused_field_by_field_and_the_desk_trades_on(tra
 
 def test_malformed_lines_of_a_signal_file_are_named_and_the_others_trade(desk: Any, tmp_path: Path) -> None:
     file = tmp_path / "signals.jsonl"
-    due = (datetime.now(UTC) + timedelta(minutes=2)).isoformat()
-    good = {"direction": "LONG", "confidence": "0.7", "stop_pct": "2", "time": due, "horizon_seconds": 600}
+    due = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()  # ten seconds at this speed
+    good = {"direction": "LONG", "confidence": "0.7", "stop_pct": "2", "time": due, "horizon_seconds": 1200}
     lines = [
         json.dumps({**good, "symbol": "BTCUSDT"}),
         "{not json",

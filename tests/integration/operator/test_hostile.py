@@ -337,6 +337,7 @@ async def test_second_stop_that_comes_and_goes_quickly_leaves_no_hold(
     await eventually(free, "the policy is in force without a hold")
 
 
+@pytest.mark.slow
 async def test_desks_that_came_and_went_leave_nothing_in_memory(
     cluster: Cluster, desk: FakeDesk, operator: Operator
 ) -> None:
@@ -364,7 +365,7 @@ async def test_desks_that_came_and_went_leave_nothing_in_memory(
             len(each)
             for each in (
                 context.known, context.publisher._desks, pulse._desks, pulse._reports, pulse._told, pulse._tasks_of,
-                policies._results, policies._versions, policies._first_seen, policies._uids, stops._uids,
+                policies._seen, stops._uids,
                 stops._standing, context.objects.all(TRADING_POLICY), context.objects.all(EMERGENCY_STOP),
             )
         ]  # fmt: skip

@@ -147,7 +147,7 @@ def test_everything_killed_at_once_and_started_again_goes_on(desk: Any) -> None:
     assert desk.venue.wrongs() == []
 
 
-def test_everything_ends_within_five_seconds_of_sigterm_and_loses_nothing(desk: Any) -> None:
+def test_everything_ends_cleanly_on_sigterm_and_loses_nothing(desk: Any) -> None:
     desk.until(desk.whole, 30)
     before = desk.venue.account().wallet, desk.venue.positions()
     assert desk.terminate("paper_venue") == 0

@@ -45,6 +45,8 @@ def assert_reset_was_earned(report: CrashReport) -> None:
     assert report.state_at_end == "ARMED"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_crash_of_10_october_2025_trips_the_stop_and_the_desk_comes_out_whole(recorded: Path) -> None:
     files = [recorded / f"{symbol}-5m-2025-09_2025-10.csv.gz" for symbol in ("BTCUSDT", "ETHUSDT")]
     report = run_crash(CrashOptions(market=tuple(files), start=START, end=datetime(2025, 10, 11, 0, 30, tzinfo=UTC)))
