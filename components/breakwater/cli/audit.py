@@ -103,7 +103,11 @@ def _records(data: bytes) -> tuple[list[dict[str, Any]], int]:
         try:
             parsed = msgspec.json.decode(line)
             record = {**parsed["record"], "hash": parsed["hash"]}
-            if not isinstance(record.get("values"), dict) or not all(isinstance(record[name], str) for name in _TEXTS):
+            if (
+                not isinstance(record["n"], int)
+                or not isinstance(record["values"], dict)
+                or not all(isinstance(record[name], str) for name in _TEXTS)
+            ):
                 raise TypeError("not a record")
         except (msgspec.DecodeError, KeyError, TypeError, RecursionError):
             unreadable += 1

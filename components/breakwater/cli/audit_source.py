@@ -61,7 +61,7 @@ async def _from_desk(get: Callable[[str], Any], where: str) -> Trail:
         answer = msgspec.json.decode(told.content)
         found = next(_heads_in(answer), None)
         problem = str(answer.get("problem") or "")
-    except (msgspec.DecodeError, AttributeError, ValueError) as error:
+    except (msgspec.DecodeError, AttributeError, ValueError, RecursionError) as error:
         raise CliError(Exit.UNREACHABLE, f"{where} does not answer as an emergency stop: {error}", _VERSIONS) from error
     return Trail(audit.content, where, found, problem)
 

@@ -19,16 +19,21 @@ def console(*, error: bool = False) -> Console:
 
 
 def say(text: str, style: str | None = None) -> None:
-    console().print(text, style=style)
+    console().print(harmless(text), style=style)
+
+
+def harmless(text: str) -> str:
+    """``text`` without what a terminal obeys instead of showing it: a recorded reason must not be able to hide its own row."""
+    return "".join(each if each.isprintable() or each in "\n\t" else f"\\x{ord(each):02x}" for each in text)
 
 
 def complain(lines: Iterable[str], remedy: str = "") -> None:
     """Errors, one line each, and the remedy below."""
     out = console(error=True)
     for line in lines:
-        out.print(line, style="bold red")
+        out.print(harmless(line), style="bold red")
     if remedy:
-        out.print(remedy)
+        out.print(harmless(remedy))
 
 
 def print_json(data: bytes) -> None:
@@ -51,4 +56,4 @@ def row(into: Table, *cells: Any, style: str | None = None) -> None:
     """Add cells as plain text."""
     from rich.text import Text
 
-    into.add_row(*(Text("" if cell is None else str(cell)) for cell in cells), style=style)
+    into.add_row(*(Text("" if cell is None else harmless(str(cell))) for cell in cells), style=style)

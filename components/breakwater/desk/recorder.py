@@ -6,7 +6,6 @@ It listens and decides nothing: a full disk costs the recording, not the desk.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -240,10 +239,13 @@ class Recorder(Service):
             self._tally = None
 
     def _put(self, record: AnyRecord) -> None:
-        if len(self._waiting) >= MOST_WAITING:
+        self._waiting.append(record)
+        self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        while len(self._waiting) > MOST_WAITING:
             self._waiting.popleft()
             self.dropped += 1
-        self._waiting.append(record)
 
     # ------------------------------------------------------------------------------------------------ to the disk
 
@@ -268,21 +270,23 @@ class Recorder(Service):
 
     async def _write(self) -> None:
         """All that waits, in one sync. What the disk does not take waits on."""
-        records = [*self._news(), *self._waiting]
+        if self._tally is not None and self._tally.minute < _minute(self._context.clocks.market.now()):
+            self._close_tally()  # the next order may be hours away
+        news, records = self._news(), list(self._waiting)
         self._waiting.clear()
-        if not records:
+        if not news and not records:
             return
         try:
             if not self._opened:
                 await self._open()
             if self._bytes >= FILE_BYTES:
                 await self._begin_file()
-            await self._append(records)
+            await self._append([*news, *records])
         except DiskError as error:
             self._stand_still(error)
             self._known = (0, ())
-            for record in records:
-                self._put(record)
+            self._waiting.extendleft(reversed(records))
+            self._drop_oldest()
         else:
             self._problem = ""
 
@@ -297,7 +301,7 @@ class Recorder(Service):
         history = [candle for symbol in sorted(self._candles) for candle in self._candles[symbol]]
         await self._append([self._header(), *self._news(), *history])
 
-    def _news(self) -> Iterable[AnyRecord]:
+    def _news(self) -> list[AnyRecord]:
         """Policy and trading rules, when they are others than recorded last."""
         now, policy = self._context.clocks.market.now(), self._context.policy.current()
         version, rules = self._known

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from breakwater.desk.sources import DeskInputError
 from breakwater.domain.ids import DeskId, Symbol
 from breakwater.domain.instruments import Instrument
+from breakwater.domain.money import ZERO
 from breakwater.domain.signals import DataKind, Signal
 from breakwater.domain.stop_state import StopState, Trip
 from breakwater.runtime.journal import decode_line
@@ -37,6 +39,7 @@ FILES = 8
 """Files that are written in turn; the ninth overwrites the first."""
 COMPONENT = "recorder"
 LONGEST_PATH = 4
+LONGEST_CANDLE_S = 86_400
 KEPT_PROBLEMS = 10
 
 _wire = msgspec.json.Encoder(decimal_format="number")
@@ -50,7 +53,7 @@ def file_name(segment: int) -> str:
 class Record(msgspec.Struct, frozen=True, tag_field="type"):
     """Base of all records. ``time`` is market time, UTC."""
 
-    time: datetime
+    time: Annotated[datetime, Meta(tz=True)]
 
 
 class Header(Record, frozen=True, tag="header"):
@@ -88,7 +91,7 @@ class Candle(Record, frozen=True, tag="candle"):
     """A closed candle; ``time`` is its opening, volume in base units."""
 
     symbol: Symbol
-    seconds: int
+    seconds: Annotated[int, Meta(gt=0, le=LONGEST_CANDLE_S)]
     open: Decimal
     high: Decimal
     low: Decimal
@@ -100,7 +103,9 @@ class Minute(Record, frozen=True, tag="minute"):
     """The mark's way through one minute: its first, highest, lowest and last price, each ``[ms after time, price]``, in order."""
 
     symbol: Symbol
-    path: tuple[tuple[int, Decimal], ...]
+    path: Annotated[
+        tuple[tuple[Annotated[int, Meta(ge=0, lt=60_000)], Decimal], ...], Meta(min_length=1, max_length=LONGEST_PATH)
+    ]
 
 
 class Given(Record, frozen=True, tag="signal"):
@@ -152,9 +157,33 @@ def encode_record(record: AnyRecord) -> bytes:
 def decode_record(data: bytes) -> AnyRecord | None:
     """None for what this version does not write."""
     try:
-        return _decoder.decode(data)
+        record = _decoder.decode(data)
     except msgspec.DecodeError:
         return None
+    return record if _makes_sense(record) else None
+
+
+def _makes_sense(record: AnyRecord) -> bool:
+    match record:
+        case Candle(open=first, high=high, low=low, close=last, volume=volume):
+            return _positive(first, high, low, last) and volume.is_finite() and volume >= ZERO
+        case Minute(path=path):
+            return _positive(*(price for _, price in path))
+        case Instruments(instruments=listed):
+            return all(_positive(each.tick_size, each.step_size) for each in listed)
+        case Given(signal=signal):
+            figures = [each for each in (signal.confidence, signal.stop_pct, signal.target_pct) if each is not None]
+            return signal.time.tzinfo is not None and all(each.is_finite() for each in figures)
+        case Account(_, equity, wallet, drawdown, open_loss, exposure):
+            return all(each.is_finite() for each in (equity, wallet, drawdown, open_loss, exposure))
+        case Orders(fees=fees):
+            return fees.is_finite()
+        case _:
+            return True
+
+
+def _positive(*values: Decimal) -> bool:
+    return all(value.is_finite() and value > ZERO for value in values)
 
 
 @dataclass

@@ -33,6 +33,7 @@ from breakwater.desk.sources import DeskInputError, desk_manifests, signal_sourc
 from breakwater.desk.wall import RealPorts
 from breakwater.domain.ids import DeskId
 from breakwater.domain.policy import TradingMode
+from breakwater.domain.stop_state import StopState
 from breakwater.emergency_stop.api import stop_router
 from breakwater.exchange.client import Endpoint
 from breakwater.execution.api import execution_router
@@ -54,6 +55,7 @@ log = structlog.get_logger(__name__)
 DESK = DeskId("main")
 LOG_FILE = "desk.log"
 FIRST_ORDER_SECONDS = 30.0
+_STOPPED = (StopState.TRIPPED, StopState.COOLING_DOWN)
 
 
 @dataclass(frozen=True)
@@ -240,11 +242,20 @@ async def _greet(running: _Running, console: Console, began: float, interrupted:
     console.print(f"  trades   {', '.join(policy.policy.symbols)} on signals from {', '.join(running.options.signals)}")
     seen = running.observer
     ready = asyncio.ensure_future(
-        seen.wait_for(lambda: bool(seen.submitted) or (seen.snapshot is not None and bool(seen.snapshot.positions)))
+        seen.wait_for(
+            lambda: (
+                bool(seen.submitted)
+                or seen.state in _STOPPED
+                or (seen.snapshot is not None and bool(seen.snapshot.positions))
+            )
+        )
     )
     stop = asyncio.ensure_future(interrupted.wait())
     await asyncio.wait([ready, stop, *running.tasks], timeout=FIRST_ORDER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-    if seen.submitted:
+    if seen.state in _STOPPED:
+        console.print(f"  stopped  the emergency stop is {seen.state}: nothing is opened until a person resets it")
+        console.print("           (breakwater status says what that needs)")
+    elif seen.submitted:
         order = seen.submitted[0]
         console.print(
             f"  trading  first order {time.monotonic() - began:.1f} s after the start: "

@@ -71,8 +71,8 @@ def check_reduction(proposal: Proposal, facts: GateFacts) -> Refusal | None:
         return refuse(
             RefusalCode.ORDER_TYPE, f"a {role} is placed as {' or '.join(allowed)}, not as {proposal.order_type}"
         )
-    if quantity <= ZERO:
-        return refuse(RefusalCode.QUANTITY_GRID, f"quantity {plain(quantity)} must be positive")
+    if not quantity.is_finite() or quantity <= ZERO:
+        return refuse(RefusalCode.QUANTITY_GRID, f"quantity {plain(quantity)} must be a positive number")
     position = facts.position
     if position is None:
         # Not known: the venue itself verifies reduceOnly, and refusing could leave a position open.

@@ -69,11 +69,11 @@ def baseline_after(baseline: Decimal, equity: Decimal, amount: Decimal) -> Decim
     """The baseline once ``amount`` of capital came in (or left, negative): the day's drawdown in percent stays what it was.
 
     Adding ``amount`` would do so only without a loss: a deposit would shrink the percentage of a loss already made, a
-    withdrawal raise it until the stop trips. ``equity`` is that before the transfer. Without equity to take a share of,
-    the amount is added; a baseline is never negative.
+    withdrawal raise it until the stop trips. ``equity`` is that before the transfer. Without baseline or equity to take a
+    share of, the amount is added; a baseline is never negative.
     """
     with localcontext(EXACT):
         after = equity + amount
-        if equity > ZERO and after > ZERO:
+        if baseline > ZERO and equity > ZERO and after > ZERO:
             return Decimal(plain((baseline * after / equity).quantize(_GRAIN)))
         return max(baseline + amount, ZERO) if after > ZERO else ZERO

@@ -57,3 +57,5 @@ class Snapshot(msgspec.Struct, frozen=True):
     """Received minus paid."""
     rebase_epoch: int = 0
     """The stop's epoch of the last new baseline asked for that ``baseline`` knows of."""
+    transfers: Decimal = Decimal(0)
+    """Capital in minus out since the ledger began: who keeps a figure of this snapshot can tell what was moved since."""

@@ -32,12 +32,13 @@ class Answered(msgspec.Struct, frozen=True, tag="answered"):
 
 
 class Rebased(msgspec.Struct, frozen=True, tag="rebased"):
-    """The day's drawdown is measured from ``equity`` (USDT) on."""
+    """The day's drawdown is measured from ``equity`` (USDT) on; ``transfers`` are those that the snapshot of it knew."""
 
     epoch: int
     time: datetime
     equity: Decimal
     who: str
+    transfers: Decimal | None = None
 
 
 class Noted(msgspec.Struct, frozen=True, tag="noted"):

@@ -88,7 +88,7 @@ def _rearm(memory: Memory, request: StopRequest, now: datetime) -> Step:
     if request.new_baseline:
         rebase = Rebase(snapshot.baseline_day, snapshot.equity, epoch)
         latched = replace(latched, baseline_used_on=rebase.day, rebase=rebase)
-        facts.append(Rebased(epoch, now, rebase.equity, request.who))
+        facts.append(Rebased(epoch, now, rebase.equity, request.who, snapshot.transfers))
     facts.append(Transition(old.state, latched.state, epoch, now, request.who, request.reason, old.trip, numbers))
     memory = replace(memory, latched=latched, pending=(), peaks={}, seen_flat=False, open_reports=0)
     return after(tuple(facts), _answer(memory, request, True, ACCEPTED, f"re-armed after {old.trip.trip_id}", now))

@@ -142,6 +142,7 @@ def value(
         fees_today=today.fees,
         funding_today=today.funding,
         rebase_epoch=rebase_epoch,
+        transfers=ledger.transfers,
     )
 
 

@@ -40,7 +40,7 @@ def payload_of(fact: Fact) -> Payload | None:
         case Answered():
             return StopRequestAnswered(fact.outcome, fact.request.who)
         case Rebased():
-            return BaselineReset(fact.time, fact.epoch, fact.equity, fact.who)
+            return BaselineReset(fact.time, fact.epoch, fact.equity, fact.who, fact.transfers)
         case Noted():
             return None
 

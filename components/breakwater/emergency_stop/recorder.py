@@ -88,7 +88,7 @@ class Recorder:
         self.transitions.extend(audit.last_transitions(data, TRANSITIONS_KEPT))
         lines = data.splitlines()
         if content is not None and lines:
-            self._sign(content, lines[-1])
+            self._sign(content.latched, lines[-1])
         return reading, audit.last_epoch(data)
 
     def _take(self, content: LatchContent) -> None:
@@ -157,19 +157,18 @@ class Recorder:
                 lines = "".join(f"{line}\n" for line in self._tail).encode()
                 await self._in_time(self._disk.append(audit.FILE, lines))
             self._suspect = False
-            self._sign(content, self._tail[-1])
+            self._sign(content.latched, self._tail[-1])
         self._tail = ()
         await self._in_time(self._latch.write_copy(content))
         await self._keep_head()
 
-    def _sign(self, content: LatchContent, line: str | bytes) -> None:
+    def _sign(self, latched: Latched, line: str | bytes) -> None:
         """``line`` is the last one of the file."""
-        time = audit.time_of(line)
-        if time is None or content.head.number == 0:
+        time, end = audit.time_of(line), self._head
+        if time is None or end.number == 0:
             return
-        latched = content.latched
         self.signed_head = self.signer.sign(
-            StopHead(self._desk, content.head.number, content.head.digest, latched.epoch, latched.state, time)
+            StopHead(self._desk, end.number, end.digest, latched.epoch, latched.state, time)
         )
 
     async def _keep_head(self) -> None:

@@ -354,12 +354,13 @@ class EmergencyStopService(Service):
             if before is not None:
                 log.warning("the lease cannot be broadcast: everybody goes reduce-only", error=str(error))
             self._sent_closed = None
+        if view.sequence != self._sequence:
+            self._wake.set()  # a newer one overtook this: say it again, so that it is also the last that the bus keeps
 
     async def _send_facts(self) -> None:
         while self._outbox:
-            payload = payload_of(self._outbox[0])
             try:
-                if payload is not None:
+                if (payload := payload_of(self._outbox[0])) is not None:
                     await self._bus.publish(payload, time=self._clocks.market.now())
             except BusUnavailable:
                 return  # kept, also in the latch; the next round tries again

@@ -111,6 +111,10 @@ def _completed(data: bytes, latch: LatchContent | None) -> bytes:
 def _against(data: bytes, name: str, known: AuditHead, keeper: str) -> TrailCheck:
     """Whether the audit still holds the record that ``keeper`` knows as the last one."""
     report = verify_audit(data, known, keeper=keeper)
+    if report.torn and report.record == known.number and name != "latch":
+        # The latch is written before the record, a head after it.
+        text = f"{report.problem}, but {keeper} was made when it was whole: this is no crash"
+        return TrailCheck(name, Verdict.BROKEN, text, report.record)
     if report.ok or report.torn:
         return TrailCheck(name, Verdict.WHOLE, f"record {known.number} is the one {keeper} knows")
     return TrailCheck(name, Verdict.BROKEN, report.problem, report.record)

@@ -132,6 +132,9 @@ class Books:
         )
 
     def take_mark(self, symbol: Symbol, price: Decimal, time: datetime) -> None:
+        """One that is no price says nothing: the mark before it grows old."""
+        if not price.is_finite() or price <= ZERO:
+            return
         self.marks[symbol] = price
         self.marked_at[symbol] = self.last_tick = time
 

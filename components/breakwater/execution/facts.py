@@ -119,7 +119,7 @@ class FactFinder:
         snapshot = self._books.snapshot
         if snapshot is None or snapshot.time < oldest or snapshot.marks_missing or not snapshot.reconciled:
             return None
-        return snapshot.equity
+        return snapshot.equity if snapshot.equity.is_finite() else None
 
     def _repeated(self, proposal: Proposal, fresh_command: bool) -> int:
         if proposal.role is not OrderRole.ENTRY or not fresh_command:

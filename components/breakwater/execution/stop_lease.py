@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from breakwater.domain.stop_state import StopView
 from breakwater.runtime.clocks import InfraClock
 
@@ -20,7 +22,7 @@ class StopLeaseBook:
 
     def take(self, view: StopView) -> bool:
         """Whether ``view`` is now the one in force. An older or replayed one is not, and renews nothing."""
-        if self.view is not None and not _newer(view, self.view):
+        if self.view is not None and not _newer(view, self.view, self._clock.utc_now()):
             return False
         self.view = view
         self._received = self._clock.monotonic()
@@ -46,7 +48,7 @@ class StopLeaseBook:
         return left if left > 0 else 0.0
 
 
-def _newer(new: StopView, known: StopView) -> bool:
+def _newer(new: StopView, known: StopView, now: datetime) -> bool:
     if new.epoch != known.epoch:
         return new.epoch > known.epoch
     if new.state is not known.state:
@@ -54,7 +56,9 @@ def _newer(new: StopView, known: StopView) -> bool:
             new.state.strictness > known.state.strictness
         )  # every transition has an epoch of its own: somebody is wrong
     if new.issued_at != known.issued_at:
-        return new.issued_at > known.issued_at
+        # One from the future was made by a clock that was wrong: it must not outlast those that are right.
+        wrong_clock = (known.issued_at - now).total_seconds() > LONGEST_LEASE_S
+        return new.issued_at > known.issued_at or wrong_clock
     if new.sequence != known.sequence:
         return new.sequence > known.sequence
     return new.reduce_only and not known.reduce_only

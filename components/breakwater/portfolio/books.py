@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from breakwater.domain.ids import Symbol, TradeId
 from breakwater.domain.ledger import Booked, Fill, Ledger, Position
+from breakwater.domain.money import ZERO
 from breakwater.domain.movements import Movement, baseline_after
 from breakwater.domain.valuation import Baseline, DayTotals, day_start, trading_day
 from breakwater.portfolio.records import (
@@ -22,9 +23,10 @@ from breakwater.portfolio.records import (
     Record,
     Started,
 )
+from breakwater.runtime.events import BaselineReset
 
 MOVEMENTS_KEPT = timedelta(days=7)
-"""How long a movement's id is remembered; execution asks for the last two days at most."""
+"""How long before the last agreement with the venue a movement's id is remembered; execution reads two days back at most."""
 
 
 class PortfolioBooks:
@@ -44,6 +46,8 @@ class PortfolioBooks:
         """Minutes after midnight at which days begin by the policy now."""
         self._set: BaselineSet | None = None
         self._settled: dict[Symbol, TradeId] = {}
+        self._agreed_at: datetime | None = None
+        """Market time of the last agreement by this process."""
 
     def apply(self, record: Record) -> None:
         """Take one record in. Raises ValueError for what cannot be booked."""
@@ -78,6 +82,11 @@ class PortfolioBooks:
         after = ReconciledEquity(last.time, baseline_after(last.equity, equity, amount)) if last else None
         return Moved(movement, baseline, after)
 
+    def rebased(self, asked: BaselineReset) -> Decimal:
+        """The new baseline that was granted, moved with the transfers booked since its equity was measured."""
+        since = ZERO if asked.transfers is None else self.ledger.transfers - asked.transfers
+        return baseline_after(asked.equity, asked.equity, since)
+
     def day_of(self, time: datetime) -> date:
         """The trading day of ``time``. A day ends as it began: a policy that moves its start cannot end it early."""
         began = self.baseline_start
@@ -92,13 +101,17 @@ class PortfolioBooks:
         same = self.baseline is not None and self.baseline.day == day
         return self.baseline_start if same and self.baseline_start is not None else self.start_minute
 
-    def agreed(self, through: Mapping[str, str]) -> None:
-        """Ledger and venue agree, and the venue's account contained these trades: none of them can come anew."""
+    def agreed(self, through: Mapping[str, str], time: datetime) -> None:
+        """Ledger and venue agreed at ``time``, and the venue's account contained these trades: none of them can come anew."""
         self._settled = {Symbol(symbol): TradeId(trade) for symbol, trade in through.items()}
+        self._agreed_at = time
 
-    def checkpoint(self, now: datetime, last: ReconciledEquity | None) -> Checkpoint:
-        """Forget what cannot come again, and write down the rest. ``now`` is market time."""
-        self.ledger.settle(self._settled, now - MOVEMENTS_KEPT)
+    def checkpoint(self, last: ReconciledEquity | None) -> Checkpoint:
+        """Forget what cannot come again, and write down the rest.
+
+        Movements are forgotten by the last agreement, not by the clock: after a long absence old ones are yet to come.
+        """
+        self.ledger.settle(self._settled, self._agreed_at - MOVEMENTS_KEPT if self._agreed_at else None)
         return Checkpoint(
             self.runs, self.ledger.state(), self.totals, self._set, self.rebase_epoch, last, self._settled
         )
@@ -117,7 +130,7 @@ class PortfolioBooks:
             return
         day = trading_day(record.movement.time, self.start_minute)
         if self.ledger.funding != funding:
-            self.totals = self.totals.add(day, Decimal(0), Decimal(0), self.ledger.funding - funding)
+            self.totals = self.totals.add(day, ZERO, ZERO, self.ledger.funding - funding)
         if record.baseline is not None and self._set is not None:
             self._set = replace(self._set, equity=record.baseline)
             self.baseline = Baseline(self._set.day, record.baseline)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import structlog
@@ -37,11 +36,11 @@ class PortfolioJournal:
             self._books.apply(record)
         self._records = len(records)
 
-    async def begin(self, now: datetime, last: ReconciledEquity | None) -> int:
-        """Note that a process begins; its number. ``now`` is market time. Raises DiskError."""
+    async def begin(self, last: ReconciledEquity | None) -> int:
+        """Note that a process begins; its number. Raises DiskError."""
         started = Started(self._books.runs + 1)
         if self._records >= COMPACT_AT_START:
-            await self.compact(now, last)
+            await self.compact(last)
         await self.append(started)
         self._books.apply(started)
         return started.run
@@ -51,13 +50,13 @@ class PortfolioJournal:
         await self._journal.append(record)
         self._records += 1
 
-    async def compact(self, now: datetime, last: ReconciledEquity | None) -> None:
+    async def compact(self, last: ReconciledEquity | None) -> None:
         """Replace all records by one checkpoint, in one step: a crash leaves the old file or the new one. A disk that
-        refuses is reported; the journal then stays as it is.
+        refuses is reported; the journal then goes on as it is, or takes nothing more when nobody knows which file is there.
         """
         self._records = 0
         try:
-            await self._journal.rewrite([self._books.checkpoint(now, last)])
+            await self._journal.rewrite([self._books.checkpoint(last)])
         except DiskError as error:
             log.error("journal not compacted; it goes on growing", journal=JOURNAL, error=str(error))
 

@@ -94,7 +94,7 @@ class PortfolioService(Service):
         self._read_day_start()
         await self._journal.load()
         self._last_equity.load(self._books.last)
-        run = await self._journal.begin(self._market.now(), self._last_equity.value)
+        run = await self._journal.begin(self._last_equity.value)
         self._sequence = run * _RUN
         self._loaded.set()
 
@@ -157,11 +157,11 @@ class PortfolioService(Service):
             if self._books.baseline is not None and day < self._books.baseline.day:
                 return  # that day is over, and its baseline with it
             why, start = f"new baseline asked for by {asked.who}", self._books.start_of(day)
-            record = BaselineSet(day, asked.equity, asked.time, why, asked.epoch, start)
+            record = BaselineSet(day, self._books.rebased(asked), asked.time, why, asked.epoch, start)
             await self._journal.append(record)
             self._books.apply(record)
             self._unsaved = None  # overtaken
-        log.info("new baseline", day=str(day), equity=plain(asked.equity), who=asked.who)
+        log.info("new baseline", day=str(day), equity=plain(record.equity), who=asked.who)
         await self._publish()
 
     async def _take_fill(self, filled: OrderFilled) -> None:
@@ -232,7 +232,7 @@ class PortfolioService(Service):
         if self._report is not None and self._mismatches:
             self._judge(self._report, again=True)
         if self._journal.grown:
-            await self._journal.compact(self._market.now(), self._last_equity.value)
+            await self._journal.compact(self._last_equity.value)
 
     def _equity(self) -> Decimal:
         """As the ledger has it at the last marks. Just after a start some are missing: then the last that was reconciled."""
@@ -278,7 +278,7 @@ class PortfolioService(Service):
             if self.drift:
                 log.info("ledger and venue agree again")
             self._reconciled, self._mismatches, self._aheads, self.drift = True, 0, 0, ""
-            self._books.agreed(report.through_trade)
+            self._books.agreed(report.through_trade, report.time)
         elif found.agreement is Agreement.AHEAD and not again and self._aheads < AHEADS_FOR_DRIFT:
             self._aheads += 1
         elif not again:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -36,6 +36,8 @@ KEPT_CANDLES = 300
 """Enough for the longest average to forget where it began."""
 LATE_INTERVALS = 2
 """A last candle that closed longer ago than this many of its lengths says nothing of the volatility now."""
+HISTORY_AGAIN_AFTER = timedelta(seconds=30)
+"""Market time between two questions for a symbol's history: they have a weight, and not every symbol has enough of it."""
 
 History = Callable[[Symbol], Awaitable[Sequence[CandleClosed]]]
 Spawn = Callable[[Coroutine[Any, Any, None], str], object]
@@ -62,6 +64,7 @@ class Mathematician:
         self._spawn = spawn
         self._candles: dict[Symbol, deque[CandleClosed]] = {}
         self._loading: set[Symbol] = set()
+        self._asked: dict[Symbol, datetime] = {}
         self._booking = asyncio.Lock()
         self.record = TrackRecord()
 
@@ -111,7 +114,7 @@ class Mathematician:
             return None
         atr = self._atr(signal.symbol, rules.atr_period, now)
         if atr is None:
-            self._load_history(signal.symbol)
+            self._load_history(signal.symbol, now)
         edge = edge_of(self.record.results(signal.provenance.source, now), rules.min_closed_trades)
         return advise(rules, atr=atr, mark=mark, edge=edge)
 
@@ -121,8 +124,12 @@ class Mathematician:
             return None
         return wilder_atr([Bar(candle.high, candle.low, candle.close) for candle in unbroken], period)
 
-    def _load_history(self, symbol: Symbol) -> None:
+    def _load_history(self, symbol: Symbol, now: datetime) -> None:
+        asked = self._asked.get(symbol)
+        if asked is not None and abs(now - asked) < HISTORY_AGAIN_AFTER:
+            return
         if self._history is not None and symbol not in self._loading:
+            self._asked[symbol] = now
             self._loading.add(symbol)
             self._spawn(self._load(symbol, self._history), f"history.{symbol}")
 

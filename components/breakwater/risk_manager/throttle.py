@@ -18,6 +18,7 @@ from breakwater.risk_manager.journal import Closed, Enabling, Journal
 from breakwater.runtime.bus import Bus, BusUnavailable
 from breakwater.runtime.clocks import Clocks
 from breakwater.runtime.events import ThrottleClosed, ThrottleEnabled
+from breakwater.runtime.ports import DiskError
 
 log = structlog.get_logger(__name__)
 
@@ -94,7 +95,7 @@ class Throttle:
             payload = ThrottleEnabled(each.symbol, each.time, each.who, each.reason, each.request_id)
             try:
                 await self._bus.publish(payload, time=self._clocks.market.now())
-            except BusUnavailable:
-                self._to_announce.set()
+                await self._journal.announced(each.request_id)
+            except (BusUnavailable, DiskError):
+                self._to_announce.set()  # said twice does no harm
                 return
-            await self._journal.announced(each.request_id)

@@ -235,6 +235,8 @@ class BaselineReset(Payload, frozen=True):
     epoch: int
     equity: Decimal
     who: str
+    transfers: Decimal | None = None
+    """``snapshot.transfers`` when the equity was measured; None from an older version."""
 
 
 class StopLease(Payload, frozen=True):

@@ -128,11 +128,18 @@ class Journal:
         await asyncio.shield(done)  # a caller that gives up does not undo the write
 
     async def rewrite(self, records: list[bytes]) -> None:
-        """Replace all records (compaction), atomically; numbering goes on. Raises DiskError."""
+        """Replace all records (compaction), atomically; numbering goes on.
+
+        Raises DiskError: then the old records are still in place, or nothing can be appended any more.
+        """
         self._refuse_unusable()
         await self.flush()
         lines = b"".join(encode_line(self._next + i, data) for i, data in enumerate(records))
-        await self._disk.replace(self.name, lines)
+        try:
+            await self._disk.replace(self.name, lines)
+        except DiskError as error:
+            self._see_what_is_there(lines, error)
+            raise
         self._next += len(records)
         self._size = len(lines)
 
@@ -187,6 +194,15 @@ class Journal:
                 await self._disk.truncate(self.name, self._size)
         except DiskError as error:
             self._broken = f"{cause}, and the half-written record could not be removed: {error}"
+
+    def _see_what_is_there(self, lines: bytes, cause: DiskError) -> None:
+        """After a failed replacement the old file must be in place, or nothing may be written behind the new one."""
+        try:
+            replaced = self._disk.read(self.name) == lines
+        except DiskError:
+            replaced = True  # as far as anybody knows
+        if replaced:
+            self._broken = f"{cause}, after its records had been replaced"
 
     async def _report_damage(self, raw: bytes, bad: list[tuple[int, str]], *, salvage: bool) -> None:
         copy = f"{self.name}.damaged-{zlib.crc32(raw):08x}"

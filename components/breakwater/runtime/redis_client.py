@@ -57,15 +57,14 @@ class RedisClient:
         """Ask on a connection of our own: the library's way through its pool costs as much as the command itself.
 
         A connection that breaks, times out or is cancelled in the middle disconnects itself, and connects anew when it is
-        used again. One that the server closed meanwhile is replaced before anything is sent.
+        used again. One that the server closed meanwhile, or that holds what nobody asked for (it would be read as the answer
+        to this command), is replaced before anything is sent.
         """
         pool = self._client.connection_pool
         connection = self._idle.pop() if self._idle else await pool.get_connection()
         try:
-            if connection.should_reconnect():  # the server asked for it
+            if connection.is_connected and (connection.should_reconnect() or await connection.can_read()):
                 await connection.disconnect()
-            elif _may_be_closed(connection):
-                await pool.ensure_connection(connection)
             await connection.send_command(*command)
             return await self._client.parse_response(connection, command[0])
         finally:
@@ -73,12 +72,6 @@ class RedisClient:
 
     async def close(self) -> None:
         await self._client.aclose()
-
-
-def _may_be_closed(connection: Any) -> bool:
-    """Whether the other end has closed it, as far as this end has heard; True also when the library does not let us see."""
-    reader = getattr(connection, "_reader", None)
-    return reader is None or reader.at_eof()
 
 
 def key_of(desk: str, *parts: str) -> str:

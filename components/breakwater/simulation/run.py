@@ -105,6 +105,7 @@ def run_virtual(
     finally:
         random.setstate(saved)
         loop.close()
+        gc.collect()  # what the loop held on to; the next run would freeze it, and nothing ever search it again
         gc.set_threshold(*thresholds)
         gc.unfreeze()
 

@@ -117,7 +117,7 @@ def _from_journal(options: WhatIfOptions, path: Path) -> Scenario:
         notes.append(f"{market.gaps} stretch(es) without a recorded price: the price stands still there")
     if any(stop.state.value == "ARMED" and start <= stop.time < end for stop in recording.stops):
         notes.append("a person reset the desk during the recording; the runs do not repeat that (see --auto-reset)")
-    name, signals = _signals(options.signals or "journal", recording, symbols, start, end)
+    name, signals = _signals(options.signals or "journal", recording, symbols, start, end, notes)
     return Scenario(
         source="journal",
         market=lambda: RecordedMarket(recording, symbols, start, end),
@@ -165,7 +165,7 @@ def _from_market(options: WhatIfOptions) -> Scenario:
         def market() -> Market:
             return replay
 
-    name, signals = _signals(options.signals or "long", None, symbols, start, end)
+    name, signals = _signals(options.signals or "long", None, symbols, start, end, notes)
     return Scenario(
         source=source,
         market=market,
@@ -218,7 +218,12 @@ def _iso(moment: datetime) -> str:
 
 
 def _signals(
-    source: str, recording: Recording | None, symbols: Iterable[str], start: datetime, end: datetime
+    source: str,
+    recording: Recording | None,
+    symbols: Iterable[str],
+    start: datetime,
+    end: datetime,
+    notes: list[str],
 ) -> tuple[str, tuple[Given, ...] | None]:
     """The name to show, and the signals of the span in the order of their times; None for a built-in source."""
     if source in BUILT_IN:
@@ -234,6 +239,10 @@ def _signals(
         raise DeskInputError(
             f"{where}: its signals reach from {_iso(found[0].time)} to {_iso(found[-1].time)}, the market from "
             f"{_iso(start)} to {_iso(end)}: they have no time in common"
+        )
+    if len(inside) < len(found):
+        notes.append(
+            f"{len(found) - len(inside)} of {len(found)} signals are not from {_iso(start)} to {_iso(end)}: left out"
         )
     return (source if source == "journal" else Path(source).name), inside
 

@@ -20,7 +20,7 @@ def read_signals(path: Path, symbols: Iterable[str]) -> list[Given]:
     """The signals of ``path`` in the order of their times, as ``POST /v1/signals`` takes them, each with a ``time``.
 
     Raises DeskInputError that names file, line and field for anything that is no signal, times that go back, and
-    symbols that the market does not have.
+    symbols that the market does not have, and ids given twice.
     """
     try:
         lines = path.read_bytes().split(b"\n")
@@ -32,6 +32,7 @@ def read_signals(path: Path, symbols: Iterable[str]) -> list[Given]:
     name = re.sub(r"[^A-Za-z0-9._-]", "_", path.name)
     found: list[Given] = []
     problems: list[str] = []
+    lines_of: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -47,7 +48,13 @@ def read_signals(path: Path, symbols: Iterable[str]) -> list[Given]:
             problems.append(f"{where}: symbol: {sent.symbol} has no candles; the market has {', '.join(sorted(known))}")
         elif found and sent.time < found[-1].time:
             problems.append(f"{where}: time: {sent.time.isoformat()} is before the line above; sort the lines by time")
+        elif sent.id and sent.id in lines_of:
+            problems.append(
+                f"{where}: id: {sent.id!r} stands on line {lines_of[sent.id]}, too; a desk takes each id once"
+            )
         else:
+            if sent.id:
+                lines_of[sent.id] = number
             opinion = sent.opinion(time=sent.time)
             signal = Signal(
                 signal_id=SignalId(f"whatif:{sent.id or f'line{number}'}"),

@@ -20,7 +20,10 @@ _HEXADECIMAL = re.compile(r"[0-9a-f]*")
 
 
 def kept_heads(old: Sequence[Mapping[str, Any]], head: StopHead | None) -> list[dict[str, Any]]:
-    """``old`` with ``head``: the highest of each key stays, whatever the desk says later. The newest key last."""
+    """``old`` with ``head``: the highest of each key stays, whatever the desk says later. The newest key last.
+
+    With more keys than places the newest gives way: making key after key must not push out what was seen first.
+    """
     kept = [dict(each) for each in old]
     new = _as_status(head)
     if new is None:
@@ -28,7 +31,8 @@ def kept_heads(old: Sequence[Mapping[str, Any]], head: StopHead | None) -> list[
     known = next((each for each in kept if each.get("keyID") == new["keyID"]), None)
     if known is not None and known.get("number", 0) >= new["number"]:
         return kept
-    return [*(each for each in kept if each is not known), new][-MOST_KEYS:]
+    others = [each for each in kept if each is not known]
+    return [*others[: MOST_KEYS - 1], new]
 
 
 def _as_status(head: StopHead | None) -> dict[str, Any] | None:

@@ -133,6 +133,7 @@ def test_trip_then_kill_9_at_once_is_still_tripped_and_flat(desk: Any) -> None:
     assert status["stop"]["state"] == "COOLING_DOWN"
     desk.until_it_agrees()
     assert desk.interrupt() == 0
+    assert "stopped  the emergency stop is COOLING_DOWN" in desk.output
     assert desk.venue.positions() == {}
     assert len(desk.venue.entries()) == entries
     assert desk.venue.wrongs() == []

@@ -14,7 +14,7 @@ from breakwater.domain.orders import Side
 from breakwater.domain.stop_state import StopState
 from breakwater.portfolio import journal
 from breakwater.portfolio.service import PortfolioService
-from breakwater.runtime.events import AccountMoved
+from breakwater.runtime.events import AccountMoved, BaselineReset
 
 D = Decimal
 BTC = Symbol("BTCUSDT")
@@ -214,5 +214,48 @@ def test_a_long_lived_portfolio_keeps_journal_and_memory_small(in_world: Any, mo
         assert world.portfolio.snapshot.positions[0].entry_price == positions[0].entry_price
         await world.fill(Side.BUY, "0.001", "100119", trade="119")  # forgotten by its number, known by the watermark
         assert world.portfolio.snapshot.wallet == wallet
+
+    in_world(story)
+
+
+def test_a_difference_nobody_can_explain_ends_with_a_new_journal(in_world: Any) -> None:
+    async def story(world: Any) -> None:
+        await world.fill(Side.BUY, "0.1", "100000", "5")
+        for _ in range(3):
+            await world.report("13990", "0.1", through="1")
+        await world.mark("100000")
+        assert "13990" in world.portfolio.drift
+        assert world.leases[-1].reduce_only
+        await world.kill(world.portfolio)
+        del world.disks["portfolio"]._files["portfolio.journal"]  # by a person
+        world.portfolio = await world.begin(PortfolioService)
+        await world.report("13990", "0.1", through="1")
+        await world.fill(Side.BUY, "0.1", "100000", "5", trade="1")  # it is in what was adopted
+        for _ in range(3):
+            await world.mark("100000")
+            await asyncio.sleep(0.6)
+        snapshot = world.portfolio.snapshot
+        assert (snapshot.wallet, snapshot.baseline, snapshot.reconciled) == (D(13990), D(13990), True)
+        assert not world.leases[-1].reduce_only
+
+    in_world(story)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_new_baseline_granted_before_a_transfer_was_seen_moves_with_it(in_world: Any, restart: bool) -> None:
+    async def story(world: Any) -> None:
+        bus, now = world._buses["emergency_stop"], world.clocks.market.now()
+        judged = world.portfolio.snapshot
+        await move(world, 1, "14000")  # booked after the snapshot that the reset was granted on
+        if restart:
+            await again(world)
+        await bus.publish(BaselineReset(now, 5, judged.equity, "ada", judged.transfers), time=now)
+        await world.report("28000")
+        await world.mark("100000")
+        assert world.portfolio.snapshot.baseline == 28000
+        judged = world.portfolio.snapshot
+        await bus.publish(BaselineReset(now, 6, judged.equity, "ada", judged.transfers), time=now)
+        await world.mark("100000")
+        assert world.portfolio.snapshot.baseline == 28000  # that snapshot had the transfer in it
 
     in_world(story)

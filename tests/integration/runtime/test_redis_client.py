@@ -63,3 +63,28 @@ async def test_command_that_gets_no_answer_in_time_raises_and_the_next_one_gets_
         await impatient.run("BLPOP", "nothing", 1)
     assert await impatient.run("ECHO", "mine") == b"mine"
     await impatient.close()
+
+
+async def test_reply_that_comes_after_its_command_is_not_read_as_the_next_ones() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """As a proxy may: the refusal of a command, and later the server's reply to it all the same."""
+        while line := await reader.readline():
+            words = [(await reader.readline(), await reader.readline())[1] for _ in range(int(line[1:]))]
+            match words[0].strip():
+                case b"HELLO":
+                    writer.write(b"%1\r\n+proto\r\n:3\r\n")
+                case b"ECHO":
+                    writer.write(b"$%d\r\n%s" % (len(words[1]) - 2, words[1]))
+                case b"GET":
+                    writer.write(b"-ERR too slow\r\n$4\r\nlate\r\n")
+                case _:
+                    writer.write(b"+OK\r\n")
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        client = RedisClient(f"redis://127.0.0.1:{port}/0", socket_timeout=5)
+        with pytest.raises(LOST, match="too slow"):
+            await client.run("GET", "x")
+        await asyncio.sleep(0.02)
+        assert await client.run("ECHO", "mine") == b"mine"
+        await client.close()

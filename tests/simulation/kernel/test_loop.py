@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -277,3 +278,21 @@ def test_loop_without_seed_is_first_in_first_out() -> None:
     finally:
         loop.close()
     assert order == list(range(5))
+
+
+def test_what_a_run_left_behind_is_not_kept_by_the_next() -> None:
+    class Cycle:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def late(self) -> None:
+            raise AssertionError("the run is over before")
+
+    async def main(simulation: Simulation) -> weakref.ref[Cycle]:
+        cycle = Cycle()
+        simulation.loop.call_later(1000, cycle.late)
+        return weakref.ref(cycle)
+
+    left = run_virtual(main, seed=1, start=START)
+    run_virtual(main, seed=2, start=START)
+    assert left() is None

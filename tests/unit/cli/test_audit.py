@@ -97,6 +97,34 @@ def test_show_of_lines_that_are_none_shows_the_others_and_counts_them(breakwater
     assert "3 lines cannot be read" in done.err
 
 
+def test_show_never_lets_a_record_move_the_cursor_or_change_the_screen(
+    breakwater: Any, desk: Any, disk: MemoryDisk
+) -> None:
+    record = {
+        "n": 1,
+        "kind": "note",
+        "time": "x",
+        "who": "eve\x1b[1A\x1b[2K",
+        "what": "a\rb",
+        "why": "\x9b2J",
+        "values": {},
+    }
+    serve(desk, disk)
+    desk.answers["GET", "/v1/audit"] = (200, json.dumps({"hash": "x", "record": record}).encode() + b"\n")
+    done = breakwater("audit", "show")
+    assert done.code == 0
+    assert not {"\x1b", "\r", "\x9b"} & set(done.out)
+    assert "eve" in done.out
+
+
+def test_show_of_a_record_without_a_number_counts_it_as_unreadable(breakwater: Any, volume: Path) -> None:
+    path = volume / "audit.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"n":1,', b""))
+    done = breakwater("audit", "show", "--file", str(path))
+    assert done.code == 0, done
+    assert "1 lines cannot be read" in done.err
+
+
 def test_verify_of_a_running_desk_that_is_whole_exits_0(breakwater: Any, desk: Any, disk: MemoryDisk) -> None:
     serve(desk, disk)
     done = breakwater("audit", "verify")
@@ -206,7 +234,7 @@ def test_unsigned_head_is_not_whole_and_says_why(breakwater: Any, desk: Any, dis
 
 def test_desk_that_answers_something_else_exits_4(breakwater: Any, desk: Any) -> None:
     assert breakwater("audit", "verify").code == 4
-    for odd in (b"nonsense", b"[]", b'{"head":{"number":"x","hash":7}}'):
+    for odd in (b"nonsense", b"[]", b'{"head":{"number":"x","hash":7}}', b"[" * 90_000):
         desk.answers["GET", "/v1/audit/head"] = (200, odd)
         desk.answers["GET", "/v1/audit"] = (200, b"")
         assert breakwater("audit", "verify").code == 4, odd

@@ -25,6 +25,7 @@ from breakwater.emergency_stop.heads import (
     encode_head,
     signature_problem,
 )
+from breakwater.emergency_stop.latch import COPY
 from breakwater.emergency_stop.recorder import Recorder
 from breakwater.runtime.file_disk import FileDisk
 from breakwater.runtime.ports import DiskError
@@ -92,6 +93,20 @@ async def test_restart_keeps_the_key_and_signs_the_same_head_though_its_file_is_
     again = await recorder_on(disk, first=100)
     assert again.signed_head == before
     assert again.key_facts(NOW) == ()
+
+
+async def test_start_from_a_second_copy_that_lags_signs_the_end_that_is_there() -> None:
+    disk = MemoryDisk()
+    recorder = await recorder_on(disk)
+    await record(recorder, 1)
+    left = MemoryDisk()
+    await left.replace(COPY, disk.read(COPY) or b"")
+    await record(recorder, 2)
+    await left.replace(audit.FILE, disk.read(audit.FILE) or b"")
+    head, newest = (await recorder_on(left)).signed_head, recorder.signed_head
+    assert head is not None
+    assert newest is not None
+    assert (head.number, head.hash) == (2, newest.hash)
 
 
 async def test_first_start_says_nothing_about_its_key() -> None:

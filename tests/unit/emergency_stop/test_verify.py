@@ -135,6 +135,15 @@ def test_line_that_a_crash_tore_is_told_apart_from_a_cut_one(torn: int) -> None:
     assert "no crash" in report.problem
 
 
+@pytest.mark.parametrize("known", ["head", "kept"])
+async def test_torn_line_that_a_head_knows_whole_was_torn_by_no_crash(known: str) -> None:
+    data, end, _ = trail(3)
+    signed = head(await signer(), end)
+    given = {"head": signed} if known == "head" else {"kept": [signed]}
+    report = check_trail(data[:-7], **given)
+    assert (report.verdict, report.record) == (Verdict.BROKEN, 3)
+
+
 def test_lines_that_only_the_latch_has_yet_are_no_fault() -> None:
     whole, end, lines = trail(5)
     data = b"".join(whole.splitlines(keepends=True)[:3])

@@ -245,6 +245,15 @@ def test_view_issued_too_long_ago_or_in_the_future_is_not_fresh(issued: float) -
     assert not lease.fresh
 
 
+def test_stop_whose_clock_was_ahead_is_heard_again_once_it_is_right() -> None:
+    clock = HandClock()
+    book = StopLeaseBook(clock)
+    book.take(view(1, 1, 3600.0))
+    assert not book.fresh
+    assert book.take(view(1, 2, 0.0))
+    assert book.fresh
+
+
 def test_highest_epoch_wins_and_a_restarted_stop_is_heard() -> None:
     clock = HandClock()
     lease = StopLeaseBook(clock)

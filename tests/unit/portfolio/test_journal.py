@@ -8,10 +8,10 @@ from decimal import Decimal
 import pytest
 
 from breakwater.domain.ids import Symbol, TradeId, TranId
-from breakwater.domain.ledger import Fill
+from breakwater.domain.ledger import Booked, Fill
 from breakwater.domain.movements import Movement, MovementKind
 from breakwater.portfolio import journal as subject
-from breakwater.portfolio.books import PortfolioBooks
+from breakwater.portfolio.books import MOVEMENTS_KEPT, PortfolioBooks
 from breakwater.portfolio.journal import PortfolioJournal
 from breakwater.portfolio.records import JOURNAL, Adopted, BaselineSet, Filled, Record
 from breakwater.runtime.journal import JournalCorrupt
@@ -68,15 +68,15 @@ async def write(journal: PortfolioJournal, books: PortfolioBooks, entry: Record 
     await journal.append(record)
     books.apply(record)
     if journal.grown:
-        books.agreed({symbol: trade for symbol in (BTC, ETH) if (trade := books.ledger.last_trade(symbol))})
-        await journal.compact(at(0), None)
+        books.agreed({symbol: trade for symbol in (BTC, ETH) if (trade := books.ledger.last_trade(symbol))}, at(0))
+        await journal.compact(None)
 
 
 async def opened(disk: MemoryDisk) -> tuple[PortfolioJournal, PortfolioBooks]:
     books = PortfolioBooks()
     journal = PortfolioJournal(disk, books)
     await journal.load()
-    await journal.begin(at(0), None)
+    await journal.begin(None)
     return journal, books
 
 
@@ -152,12 +152,29 @@ async def test_a_disk_that_refuses_the_checkpoint_loses_nothing() -> None:
         raise DiskError(f"{name}: no space left on device")
 
     disk.replace = full  # type: ignore[method-assign]
-    await journal.compact(at(0), None)
+    await journal.compact(None)
     await journal.append(filled(20, "1", "1"))
     books.apply(filled(20, "1", "1"))
     disk.replace = replace  # type: ignore[method-assign]
     _, again = await opened(disk)
     assert facts(again) == facts(books)
+
+
+async def test_what_moved_while_the_desk_was_away_for_long_still_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "COMPACT_AT_START", 1)
+    disk = MemoryDisk()
+    journal, books = await opened(disk)
+    for entry in HISTORY:
+        await write(journal, books, entry)
+    books.agreed({}, at(60))
+    _, books = await opened(disk)
+    books.checkpoint(None)
+    late = Movement(TranId("99"), "FUNDING_FEE", MovementKind.FUNDING, Decimal(-2), at(61))
+    assert books.ledger.judge_movement(late) is Booked.APPLIED  # however many days later it is read
+    books.agreed({}, at(62) + MOVEMENTS_KEPT)
+    books.checkpoint(None)
+    assert books.ledger.state().moved == ()
+    assert books.ledger.judge_movement(late) is Booked.REPEATED
 
 
 async def test_a_damaged_checkpoint_is_never_guessed_at(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -282,7 +282,8 @@ def test_a_transfer_never_changes_the_days_drawdown(baseline: Decimal, equity: D
 @pytest.mark.parametrize(
     ("baseline", "equity", "amount", "after"),
     [("14000", "14000", "1000", "15000"), ("14000", "14000", "-1000", "13000"), ("14000", "13300", "13300", "28000"),
-     ("14000", "14000", "-14000", "0"), ("0", "0", "5000", "5000"), ("100", "-20", "500", "600"), ("100", "-20", "10", "0")],
+     ("14000", "14000", "-14000", "0"), ("0", "0", "5000", "5000"), ("0", "0.5", "5000", "5000"),
+     ("100", "-20", "500", "600"), ("100", "-20", "10", "0")],
 )  # fmt: skip
 def test_the_baseline_after_a_transfer(baseline: str, equity: str, amount: str, after: str) -> None:
     assert baseline_after(Decimal(baseline), Decimal(equity), Decimal(amount)) == Decimal(after)

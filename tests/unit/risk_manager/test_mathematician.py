@@ -115,6 +115,31 @@ def test_volatility_not_known_waits_and_then_is_refused(on_desk: OnDesk, what: s
     on_desk(play)
 
 
+def test_venue_with_too_few_candles_is_not_asked_at_every_price(on_desk: OnDesk) -> None:
+    """Requests have a weight, and the same address sends the orders that reduce."""
+
+    async def play(desk: Any) -> None:
+        await desk.ready()
+        desk.policy.spec = ON
+        asked: list[Symbol] = []
+
+        async def load(symbol: Symbol) -> list[CandleClosed]:
+            asked.append(symbol)
+            return candles(desk, 3)
+
+        desk.service.mathematician._history = load
+        await desk.signal()
+        for _ in range(50):
+            await desk.clocks.infra.sleep(0.5)
+            await desk.mark()
+        assert len(asked) == 1
+        await desk.clocks.infra.sleep(30)
+        await desk.mark()
+        assert len(asked) == 2
+
+    on_desk(play)
+
+
 def test_signal_that_waits_is_sized_once_history_was_loaded(on_desk: OnDesk) -> None:
     async def play(desk: Any) -> None:
         await desk.ready()

@@ -10,6 +10,7 @@ from breakwater.domain.policy import LimitOverrides, PolicySpec
 from breakwater.domain.refusals import RefusalCode
 from breakwater.risk_manager.journal import Closed
 from breakwater.runtime.events import ThrottleClosed, ThrottleEnabled
+from breakwater.runtime.ports import DiskError
 
 OnDesk = Callable[[Callable[[Any], Awaitable[None]]], None]
 BTC = Symbol("BTCUSDT")
@@ -105,5 +106,28 @@ def test_many_restarts_keep_closed_symbols_counts_and_answers(on_desk: OnDesk) -
         after = desk.service.journal
         assert (after.closed(), after.counts(), after.answers()) == (before.closed(), before.counts(), before.answers())
         assert [each.accepted for each in after.answers()] == [True, False]
+
+    on_desk(play)
+
+
+def test_disk_that_fails_after_the_answer_does_not_deny_it(on_desk: OnDesk) -> None:
+    async def play(desk: Any) -> None:
+        await desk.ready()
+        await close(desk)
+        append, written = desk.disk.append, 0
+
+        async def once(name: str, data: bytes) -> None:
+            nonlocal written
+            written += 1
+            if written > 1:
+                raise DiskError(f"{name}: no space left on device")
+            await append(name, data)
+
+        desk.disk.append = once
+        assert (await desk.service.enable(BTC, "r1", "alice", "fixed")).accepted
+        desk.disk.append = append
+        await desk.clocks.infra.sleep(5)
+        assert not desk.service.failed.done()
+        assert desk.service.journal.unannounced() == []
 
     on_desk(play)

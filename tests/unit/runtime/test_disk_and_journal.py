@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from decimal import Decimal
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from breakwater.runtime import file_disk
 from breakwater.runtime.file_disk import FileDisk
 from breakwater.runtime.journal import Journal, JournalCorrupt, TypedJournal
 from breakwater.runtime.ports import DiskError
@@ -165,6 +168,28 @@ async def test_rewrite_compacts_and_numbering_goes_on(disk: FileDisk) -> None:
     assert await again.load() == [Record(Decimal("0.50")), Record(Decimal(1))]
     with pytest.raises(JournalCorrupt, match="record 1 is not what this version writes"):
         await TypedJournal(disk, "t", list[int]).load()
+
+
+async def test_a_rewrite_whose_durability_is_unknown_ends_the_use_of_the_file(
+    disk: FileDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(disk, "j")
+    await journal.load()
+    await journal.append_many([b"1", b"2", b"3"])
+
+    def refused(path: Path) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(file_disk, "_sync_directory", refused)
+        with pytest.raises(DiskError):
+            await journal.rewrite([b"6"])
+    with pytest.raises(DiskError, match="restart the component"):
+        await journal.append(b"4")
+    after = Journal(disk, "j")
+    assert await after.load() == [b"6"]
+    await after.append(b"4")
+    assert await Journal(disk, "j").load() == [b"6", b"4"]
 
 
 async def test_spool_with_a_damaged_line_gives_the_others(disk: FileDisk) -> None:

@@ -14,9 +14,11 @@ import pytest
 
 from breakwater.desk.recorder import Recorder
 from breakwater.domain.ids import DeskId, Symbol
+from breakwater.domain.orders import OrderRole
+from breakwater.domain.refusals import Refusal, RefusalCode
 from breakwater.domain.signals import DataKind
 from breakwater.runtime.context import ComponentContext
-from breakwater.runtime.events import CandleClosed, MarkPrice
+from breakwater.runtime.events import CandleClosed, MarkPrice, OrderRefused
 from breakwater.runtime.instrument_book import InstrumentBook
 from breakwater.runtime.manifests import load_manifests
 from breakwater.runtime.policy_store import PolicyStore
@@ -38,6 +40,7 @@ class Recorded:
     disk: MemoryDisk
     recorder: Recorder
     market: MemoryBus
+    risk_manager: MemoryBus
 
     async def mark(self, seconds: float, price: str) -> None:
         time = START + timedelta(seconds=seconds)
@@ -48,6 +51,11 @@ class Recorded:
         prices = (Decimal(close),) * 4
         closed = CandleClosed(BTC, opened, timedelta(minutes=5), *prices, Decimal(60))
         await self.market.publish(closed, time=opened + timedelta(minutes=5))
+
+    async def refused(self, seconds: float) -> None:
+        refusal = Refusal(RefusalCode.STOP_TRIPPED, "the emergency stop has tripped")
+        payload = OrderRefused("risk_manager", BTC, OrderRole.ENTRY, refusal)
+        await self.risk_manager.publish(payload, time=START + timedelta(seconds=seconds))
 
     async def pause(self, seconds: float = 2) -> None:
         await asyncio.sleep(seconds)
@@ -62,17 +70,21 @@ async def _told(simulation: Simulation, disk: MemoryDisk, story: Story) -> None:
     infra = simulation.clocks.infra
     policy = PolicyStore(MemoryStore(), None, infra, desk=DESK, writer=True)
     await policy.apply(load_manifests(profile_file("NORMAL")), who="test")
-    bus, market = (MemoryBus(broker, DESK, name, infra) for name in ("recorder", "market_data"))
+    bus, market, risk_manager = (
+        MemoryBus(broker, DESK, name, infra) for name in ("recorder", "market_data", "risk_manager")
+    )
     context = ComponentContext(DESK, simulation.clocks, bus, disk, policy, DataKind.SYNTHETIC)
     recorder = Recorder(context, InstrumentBook(), build="test")
     await bus.start()
     await market.start()
+    await risk_manager.start()
     await recorder.start()
-    await story(Recorded(simulation, disk, recorder, market))
+    await story(Recorded(simulation, disk, recorder, market, risk_manager))
     await asyncio.sleep(0.01)
     await recorder.stop()
     await bus.stop()
     await market.stop()
+    await risk_manager.stop()
 
 
 @pytest.fixture

@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from breakwater.desk import recorder as recorder_module
-from breakwater.desk.recording import FILES, Header, file_name, read_recording
+from breakwater.desk.recording import FILES, Candle, Header, decode_record, file_name, read_recording
 from breakwater.desk.sources import DeskInputError
 from breakwater.domain.ids import Symbol
+from breakwater.runtime.journal import decode_line, encode_line
 from breakwater.runtime.manifests import load_manifests
 from breakwater.runtime.ports import DiskError
 from breakwater.runtime.resources import profile_file
@@ -127,7 +128,6 @@ def whole() -> bytes:
     import breakwater.desk.recording as format_
     from breakwater.domain.ids import DeskId
     from breakwater.domain.signals import DataKind
-    from breakwater.runtime.journal import encode_line
 
     records: list[Any] = [format_.Header(START, 1, 0, DeskId("main"), "test", DataKind.SYNTHETIC)]
     for minute in range(12):
@@ -162,6 +162,73 @@ def test_disk_that_fails_costs_the_recording_and_not_the_desk(record: Any, on_di
 
     recording = read_recording(on_disk(record(story, disk)))
     assert list(recording.marks[BTC].values()) == [Decimal(100), Decimal(101)]
+
+
+def test_disk_that_fails_for_long_leaves_the_records_once_and_in_order(record: Any, on_disk: Any) -> None:
+    class Full(MemoryDisk):
+        full = False
+
+        async def append(self, name: str, data: bytes) -> None:
+            if self.full:
+                raise DiskError(f"{name}: no space left on device")
+            await super().append(name, data)
+
+    disk = Full()
+
+    async def story(desk: Any) -> None:
+        await desk.pause()
+        disk.full = True
+        for minute in range(5):
+            await desk.candle(minute)
+            await desk.pause(20)
+        disk.full = False
+        await desk.pause()
+
+    raw = record(story, disk).read(file_name(0)) or b""
+    assert raw.count(b'"type":"policy"') <= 2  # the one before, and one to be sure
+    records = [decode_record(whole[1]) for whole in map(decode_line, raw.splitlines()) if whole]
+    times = [each.time for each in records if isinstance(each, Candle)]
+    assert times == [START + timedelta(minutes=5 * number) for number in range(5)]
+
+
+def test_orders_of_a_minute_are_recorded_once_it_is_over(record: Any, on_disk: Any) -> None:
+    """Not only when the next order comes, hours later perhaps: a replay beside it would say that nothing was traded."""
+
+    async def story(desk: Any) -> None:
+        await desk.refused(1)
+        await desk.mark(1, "100")
+        await desk.mark(70, "101")
+        await desk.pause(70)
+        assert b'"type":"orders"' in (desk.disk.read(file_name(0)) or b"")
+        await desk.refused(5)  # late: counted, too
+
+    recording = read_recording(on_disk(record(story)))
+    assert [(each.time, each.refused) for each in recording.orders] == [(START, {"STOP_TRIPPED": 1})] * 2
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda f: f.Minute(START, BTC, ()),
+        lambda f: f.Minute(START, BTC, ((0, Decimal("NaN")),)),
+        lambda f: f.Minute(START, BTC, ((0, Decimal(-1)),)),
+        lambda f: f.Minute(START, BTC, ((10**18, Decimal(1)),)),
+        lambda f: f.Minute(START.replace(tzinfo=None), BTC, ((0, Decimal(1)),)),
+        lambda f: f.Candle(START, BTC, 0, *(Decimal(1),) * 5),
+        lambda f: f.Candle(START, BTC, 60, *(Decimal("Infinity"),) * 5),
+        lambda f: f.Account(START, *(Decimal("NaN"),) * 5, 0),
+        lambda f: f.Orders(START, 1, 1, Decimal("NaN"), {}),
+    ],
+)
+def test_record_that_makes_no_sense_is_left_out_and_counted(
+    make: Callable[[Any], Any], tmp_path: Path, whole: bytes
+) -> None:
+    import breakwater.desk.recording as format_
+
+    (tmp_path / file_name(0)).write_bytes(whole + encode_line(26, format_.encode_record(make(format_))))
+    recording = read_recording(tmp_path)
+    assert (recording.unknown, recording.missing, recording.damaged) == (1, 0, 0)
+    assert recording.span == (START, START + timedelta(minutes=11, seconds=30))
 
 
 @pytest.mark.parametrize(

@@ -183,3 +183,16 @@ def test_bad_manifest_is_refused_with_file_and_field(
 )
 def test_what_cannot_be_used_is_refused_by_name(options: WhatIfOptions, says: str) -> None:
     refused(options, says)
+
+
+def test_signals_outside_of_the_time_replayed_are_counted_in_a_note(
+    candles: Path, policy: Path, tmp_path: Path
+) -> None:
+    """The first day of a file is history unless a start is named: its signals must not vanish silently."""
+    signal = {"symbol": "BTCUSDT", "direction": "LONG", "confidence": 0.8, "stop_pct": 2}
+    times = (START + timedelta(hours=hours) for hours in (1, 30))
+    signals = tmp_path / "mine.jsonl"
+    signals.write_text("".join(json.dumps({**signal, "time": time.isoformat()}) + "\n" for time in times))
+    scenario = make_scenario(WhatIfOptions(market=(str(candles),), signals=str(signals), policy=str(policy)))
+    assert len(scenario.recorded or ()) == 1
+    assert "1 of 2 signals are not from 2025-10-11T20:00:00Z to 2025-10-12T20:00:00Z: left out" in scenario.notes

@@ -61,3 +61,9 @@ def test_many_bad_lines_are_named_up_to_five_and_counted(tmp_path: Path) -> None
 def test_missing_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(DeskInputError, match=r"none\.jsonl: No such file"):
         read_signals(tmp_path / "none.jsonl", ["BTCUSDT"])
+
+
+def test_id_given_twice_is_named_because_a_desk_would_take_the_first_only(tmp_path: Path) -> None:
+    twice = {**GOOD, "id": "one"}
+    with pytest.raises(DeskInputError, match="line 2: id: 'one' stands on line 1, too"):
+        read_signals(written(tmp_path / "mine.jsonl", twice, {**twice, "time": "2025-10-10T20:05:00Z"}), ["BTCUSDT"])
