@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 from tests.cluster.desks.lab import Lab
+from tests.cluster.local.pki import write_private
+
+BREAKWATER = (sys.executable, "-m", "breakwater.cli.main")
 
 
 def _answer(lab: Lab, desk: str, request: str) -> dict[str, Any]:
@@ -82,3 +90,22 @@ def test_tripped_desk_cannot_be_talked_out_of_it(lab: Lab, started: str) -> None
         lambda: lab.status("estop", "main", started)["state"] == "COOLING_DOWN", what="the status tells the truth again"
     )
     assert lab.gate(started)[0] == "REDUCE_ONLY"
+
+
+def test_heads_kept_in_the_status_fit_the_desks_audit_and_no_forged_one(lab: Lab, desk: str, tmp_path: Path) -> None:
+    ip, token = lab.container(desk, "main-emergency-stop-").ip, tmp_path / "token"
+    write_private(token, lab.token("main", desk).encode())
+
+    def verify(heads: list[dict[str, Any]]) -> str:
+        kept = tmp_path / "heads.json"
+        kept.write_text(json.dumps(heads))
+        command = ("audit", "verify", "--url", f"http://{ip}:8080", "--token-file", token, "--head", kept, "--json")
+        answer = subprocess.run([*BREAKWATER, *map(str, command)], capture_output=True, text=True, check=False)
+        verdict: str = json.loads(answer.stdout)["verdict"]
+        assert (answer.returncode == 0) is (verdict == "WHOLE"), answer
+        return verdict
+
+    heads = lab.until(lambda: lab.status("estop", "main", desk).get("auditHeads"), what="heads in the status")
+    assert verify(heads) == "WHOLE"
+    other = hashlib.sha256(b"another history").hexdigest()
+    assert verify([{**heads[-1], "hash": other}]) == "BROKEN"
