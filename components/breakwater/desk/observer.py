@@ -1,4 +1,4 @@
-"""Watches a desk from the outside, through its events alone: what drills and simulations report."""
+"""Watches a desk from the outside, through its events alone: what drills, what-if and simulations report."""
 
 from __future__ import annotations
 
@@ -83,11 +83,12 @@ class Observer:
             await self._changed.wait_for(fact)
 
     async def _apply(self, event: Event) -> None:
-        self._remember(event.payload)
+        self.remember(event.payload)
         async with self._changed:
             self._changed.notify_all()
 
-    def _remember(self, payload: object) -> None:
+    def remember(self, payload: object) -> None:
+        """Keep what ``payload`` tells; whoever counts more extends it."""
         match payload:
             case SignalGenerated():
                 self.signals += 1

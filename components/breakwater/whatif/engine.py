@@ -183,14 +183,14 @@ class _Run:
             peak_exposure_pct=_percent(watch.exposure),
             signals=watch.signals,
             orders=OrdersReport(
-                submitted=watch.submitted,
+                submitted=len(watch.submitted),
                 filled=len(watch.filled),
-                failed=watch.failed,
+                failed=len(watch.failures),
                 refused=watch.refused.total(),
                 refused_by_code=dict(sorted(watch.refused.items())),
                 refused_by=dict(sorted(watch.refused_by.items())),
             ),
-            fills=watch.fills,
+            fills=len(watch.fills),
             fees=to_cents(watch.fees),
             funding=to_cents(
                 _funding(self._scenario, account.wallet, account.realized_total, account.commission_total)
