@@ -25,7 +25,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from breakwater.domain.evaluators import EVALUATORS, Breach, EvaluationInput
+from breakwater.domain.evaluators import EVALUATORS, Breach, EvaluationInput, evaluate
 from breakwater.domain.ids import TripId
 from breakwater.domain.money import plain
 from breakwater.domain.snapshot import Snapshot
@@ -120,16 +120,20 @@ def on_snapshot(memory: Memory, snapshot: Snapshot, rules: StopRules | None, now
         return Step(replace(memory, snapshot_problem=problem), noted)
     latched = memory.latched
     state = latched.state
+    known_problem = memory.snapshot_problem
     seen_flat = memory.seen_flat or (state is _COOLING_DOWN and not snapshot.positions)
     memory = replace(memory, snapshot=snapshot, snapshot_problem="", seen_flat=seen_flat)
     in_force = rules_in_force(latched, rules)
     if in_force is None or state is _DISABLED:
         return Step(replace(memory, pending=()))
-    breaches = _evaluate(memory, in_force)
+    breaches, problem = _evaluate(memory, in_force)
     if state is not _ARMED:
         memory = replace(memory, peaks=_peaks(memory, breaches))
         breaches = list(_new_while_stopped(memory, breaches, in_force))
-    return _debounce(memory, breaches, snapshot, in_force, now)
+    if not problem:
+        return _debounce(memory, breaches, snapshot, in_force, now)
+    noted = () if problem == known_problem else (Noted("evaluator_failed", now, problem),)
+    return after(noted, _debounce(replace(memory, snapshot_problem=problem), breaches, snapshot, in_force, now))
 
 
 def on_execution_outcome(
@@ -152,7 +156,7 @@ def on_execution_outcome(
     if error is None or in_force is None or latched.state not in (StopState.ARMED, StopState.COOLING_DOWN):
         return Step(memory)
     noted = Noted("execution_error", now, error, {"consecutive": str(count)})
-    for breach in _evaluate(memory, in_force):
+    for breach in _evaluate(memory, in_force)[0]:
         if breach.trigger is Trigger.EXECUTION_ERRORS:
             return after((noted,), make_trip(memory, in_force, breach, now, reason=f"{breach.text}; last: {error}"))
     return Step(memory, (noted,))
@@ -213,11 +217,10 @@ def on_time(memory: Memory, rules: StopRules | None, now: datetime) -> Step:
     return make_trip(memory, rules, Breach(Trigger.MISSING_DATA, seconds, limit, "emergencyStop", text), now)
 
 
-def _evaluate(memory: Memory, rules: StopRules) -> list[Breach]:
+def _evaluate(memory: Memory, rules: StopRules) -> tuple[list[Breach], str]:
     snapshot = memory.snapshot
     drawdown = daily_drawdown_pct(snapshot, memory.latched.rebase) if snapshot else Decimal(0)
-    facts = EvaluationInput(rules, snapshot, drawdown, memory.latched.consecutive_errors)
-    return [breach for evaluator in EVALUATORS if (breach := evaluator.evaluate(facts)) is not None]
+    return evaluate(EvaluationInput(rules, snapshot, drawdown, memory.latched.consecutive_errors))
 
 
 def _peaks(memory: Memory, breaches: list[Breach]) -> dict[Trigger, Decimal]:

@@ -119,7 +119,7 @@ class Memory(msgspec.Struct, frozen=True, gc=False):
     """Market time at which this process began to listen."""
     snapshot: Snapshot | None = None
     snapshot_problem: str = ""
-    """Why the newest snapshot could not be used; empty when it could."""
+    """Why the newest snapshot could not be used, or not be judged in full; empty when it could."""
     pending: tuple[Pending, ...] = ()
     peaks: dict[Trigger, Decimal] = {}
     """The worst measured of each trigger since the trip."""

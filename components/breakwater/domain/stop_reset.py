@@ -8,7 +8,7 @@ from datetime import datetime
 
 import msgspec
 
-from breakwater.domain.evaluators import EVALUATORS, EvaluationInput
+from breakwater.domain.evaluators import EvaluationInput, evaluate
 from breakwater.domain.money import ZERO
 from breakwater.domain.refusals import RefusalCode
 from breakwater.domain.stop_memory import Memory, daily_drawdown_pct, rules_in_force
@@ -117,11 +117,11 @@ def _would_trip_again(memory: Memory, request: StopRequest, rules: StopRules | N
     if memory.open_reports:
         yield _standing("the venue reports a position although the account was flat: find out where it comes from")
     drawdown = ZERO if request.new_baseline else daily_drawdown_pct(snapshot, latched.rebase)
-    facts = EvaluationInput(rules, snapshot, drawdown, 0)
-    for evaluator in EVALUATORS:
-        breach = evaluator.evaluate(facts)
-        if breach is not None:
-            yield _standing(f"it would trip again at once: {breach.text}")
+    breaches, problem = evaluate(EvaluationInput(rules, snapshot, drawdown, 0))
+    for breach in breaches:
+        yield _standing(f"it would trip again at once: {breach.text}")
+    if problem:
+        yield _standing(problem)
 
 
 def _standing(text: str) -> Missing:

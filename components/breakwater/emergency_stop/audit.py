@@ -24,7 +24,7 @@ GENESIS = "0" * 64
 _HIGHEST_EPOCH = 2**53 - 1
 """What the resource's status can hold. Whatever is above was never written by a stop."""
 _NAMES = {"measured_pct": "measuredPct", "limit_pct": "limitPct"}
-_LOG_ONLY = frozenset({"breach_seen", "snapshot_unusable", "execution_error"})
+_LOG_ONLY = frozenset({"breach_seen", "snapshot_unusable", "evaluator_failed", "execution_error"})
 """Noise around a limit: logged, and part of a trip's record when it comes to one."""
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, InvalidOperation, OverflowError, RecursionError)
 """What reading a line may raise, whatever the line holds."""

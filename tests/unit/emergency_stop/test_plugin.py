@@ -8,7 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
+import pytest
+
 import breakwater.domain
+from breakwater.domain.stop_memory import Latched
+from breakwater.domain.stop_state import Trigger
 
 FOURTH = '''
 """Stops the desk when it holds too many positions at once."""
@@ -66,14 +71,47 @@ print("as told")
 """
 
 
-def test_fourth_evaluator_is_one_file(tmp_path: Path) -> None:
+FAILING = FOURTH.replace(
+    "        if count < MOST:",
+    '        if count:\n            raise KeyError("no such thing")\n        if count < MOST:',
+)
+
+STORY_OF_A_FAILURE = """
+from breakwater.domain.stop_state import StopState, Trigger
+from breakwater.domain.stop_view import reduce_only_reason
+from conftest import armed_desk
+
+desk = armed_desk()
+desk.see(held="0.1")
+desk.wait(1)
+desk.see(held="0.1")
+assert desk.state is StopState.ARMED
+why = reduce_only_reason(desk.memory, desk.rules, desk.now)
+assert why == "the evaluator of CROWD cannot judge: KeyError('no such thing')", why
+desk.see()
+assert reduce_only_reason(desk.memory, desk.rules, desk.now) == ""
+for _ in range(2):
+    desk.wait(1)
+    desk.see(equity="13000", held="0.1")
+assert desk.state is StopState.TRIPPED, "the others judge all the same"
+assert desk.memory.latched.trip.trigger is Trigger.DAILY_DRAWDOWN
+print("as told")
+"""
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "story"), [(FOURTH, STORY), (FAILING, STORY_OF_A_FAILURE)], ids=["works", "fails"]
+)
+def test_fourth_evaluator_is_one_file_and_its_failure_blinds_no_other(
+    tmp_path: Path, evaluator: str, story: str
+) -> None:
     domain = Path(breakwater.domain.__file__).parent
     shutil.copytree(domain, tmp_path / "breakwater" / "domain", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "breakwater" / "__init__.py").touch()
-    (tmp_path / "breakwater" / "domain" / "evaluators" / "crowd.py").write_text(FOURTH)
+    (tmp_path / "breakwater" / "domain" / "evaluators" / "crowd.py").write_text(evaluator)
     search = os.pathsep.join([str(tmp_path), str(Path(__file__).parent)])
     done = subprocess.run(
-        [sys.executable, "-c", STORY],
+        [sys.executable, "-c", story],
         env={**os.environ, "PYTHONPATH": search, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
@@ -84,12 +122,6 @@ def test_fourth_evaluator_is_one_file(tmp_path: Path) -> None:
 
 
 def test_latch_that_names_the_trigger_of_a_missing_evaluator_is_still_read() -> None:
-    import msgspec
-    import pytest
-
-    from breakwater.domain.stop_memory import Latched
-    from breakwater.domain.stop_state import Trigger
-
     read = msgspec.json.decode(b'{"causes":["FUNDING_COST","PERSON"],"standing":{"FUNDING_COST":"1"}}', type=Latched)
     assert read.causes == (Trigger("FUNDING_COST"), Trigger.PERSON)
     assert read.causes[0] is Trigger("FUNDING_COST")

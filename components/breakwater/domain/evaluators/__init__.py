@@ -16,4 +16,22 @@ EVALUATORS: tuple[Evaluator, ...] = tuple(
     if name != "base"
 )
 
-__all__ = ["EVALUATORS", "Breach", "EvaluationInput", "Evaluator"]
+__all__ = ["EVALUATORS", "Breach", "EvaluationInput", "Evaluator", "evaluate"]
+
+
+def evaluate(facts: EvaluationInput) -> tuple[list[Breach], str]:
+    """Every limit that is reached, and which evaluator could not judge (empty: all could).
+
+    One that fails must not blind the others; what it watches is unknown then, and unknown is closed to new risk.
+    """
+    breaches: list[Breach] = []
+    problem = ""
+    for evaluator in EVALUATORS:
+        try:
+            breach = evaluator.evaluate(facts)
+        except Exception as error:  # noqa: BLE001  an evaluator may be a user's own code
+            problem = problem or f"the evaluator of {evaluator.trigger} cannot judge: {error!r}"
+            continue
+        if breach is not None:
+            breaches.append(breach)
+    return breaches, problem
