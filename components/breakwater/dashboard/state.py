@@ -71,6 +71,9 @@ class DeskState:
                     self.beats[payload.component] = Beat(payload, now)
             case e.AccountReported():
                 self.account = payload
+                self._at_the_venue(payload)
+            case e.FlatConfirmed():
+                self._at_the_venue(payload)
             case e.HealthUpdated():
                 self.health = payload
             case e.SignalGenerated():
@@ -162,10 +165,23 @@ class DeskState:
             text = f"{payload.code}: {payload.text}"
             self._keep(msgspec.structs.replace(known, status=payload.status.value, text=text, time=time))
 
+    def _at_the_venue(self, report: e.AccountReported | e.FlatConfirmed) -> None:
+        """Cancellations are not on the bus: a report without any order says that none rests any more."""
+        if report.open_orders or report.open_algo_orders:
+            return
+        for row in self.orders.values():
+            if row.status in _RESTING and row.time <= report.time:
+                self._keep(msgspec.structs.replace(row, status=GONE))
+
     def _keep(self, row: OrderRow) -> None:
         self.orders[row.client_order_id] = row
         if len(self.orders) > MOST_ORDERS:
             self.orders.popitem(last=False)
+
+
+GONE = "GONE"
+"""Status of an order that rests no longer; the bus does not say how it ended."""
+_RESTING = frozenset({OrderStatus.NEW.value, OrderStatus.PARTIALLY_FILLED.value})
 
 
 def _status(filled: Decimal, quantity: Decimal) -> str:

@@ -110,7 +110,7 @@ class PositionRow(msgspec.Struct, frozen=True):
 
 
 class OrderRow(msgspec.Struct, frozen=True):
-    """A recent order, as far as events tell; cancellations are not announced on the bus."""
+    """A recent order, as far as events tell. ``GONE``: the venue reports no order any more; how it ended is not on the bus."""
 
     client_order_id: str
     symbol: str

@@ -13,7 +13,7 @@ from breakwater.dashboard.state import MOST_EVENTS, MOST_ORDERS, DeskState
 from breakwater.dashboard.status import build_status
 from breakwater.dashboard.view import DeskStatus, encode
 from breakwater.domain.gate import GateState
-from breakwater.domain.ids import ClientOrderId, DeskId, ProposalId, Symbol, TradeId, VenueOrderId
+from breakwater.domain.ids import ClientOrderId, DeskId, ProposalId, Symbol, TradeId, TripId, VenueOrderId
 from breakwater.domain.orders import OrderRole, OrderStatus, OrderType, Side
 from breakwater.domain.refusals import Refusal, RefusalCode
 from breakwater.domain.stop_state import StopState, Trigger
@@ -176,6 +176,22 @@ def test_orders_go_from_new_over_partial_to_filled_or_failed(make: Any) -> None:
         seen.append(built(state, make).orders[0].status)
     assert seen == ["NEW", "PARTIALLY_FILLED", "FILLED", "NEW", "EXPIRED"]
     assert built(state, make).orders[0].text == "X: why"
+
+
+def test_order_that_the_venue_no_longer_has_is_not_shown_as_resting(make: Any) -> None:
+    state = DeskState()
+    for number in (1, 2):
+        state.apply(make.event("execution", submitted(number)), 100.0)
+    state.apply(make.event("execution", filled(2, 2, 1)), 100.0)
+
+    def shown(time: datetime, algo_orders: int) -> list[str]:
+        flat = e.FlatConfirmed(TripId("t1"), 2, time, 0, 0, algo_orders)
+        state.apply(make.event("execution", flat), 100.0)
+        return [order.status for order in built(state, make).orders]
+
+    assert shown(make.noon - timedelta(seconds=1), 0) == ["FILLED", "NEW"], "a report of before the order says nothing"
+    assert shown(make.noon + timedelta(seconds=1), 1) == ["FILLED", "NEW"], "one rests, and nobody knows which"
+    assert shown(make.noon + timedelta(seconds=1), 0) == ["FILLED", "GONE"]
 
 
 def test_protective_stop_is_shown_with_its_position(make: Any) -> None:
