@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -20,6 +21,8 @@ POLICY = {
         "symbols": ["BTCUSDT", "ETHUSDT"],
         "signals": {"sources": ["External"]},
         "venue": {"paper": {"market": "synthetic:1", "speed": 60, "crashAfterMinutes": 40}},
+        # A day that ends meanwhile would take the cause of the trip away.
+        "day": {"startUTC": f"{datetime.now(UTC) - timedelta(hours=1):%H:%M}"},
     },
 }
 STOP = {
