@@ -11,13 +11,15 @@ import httpx
 from tests.cluster.local.control_plane import ControlPlane
 from tests.integration.operator.fake_desk import FakeDesks
 
+from breakwater.runtime.clocks import WallInfraClock
+from breakwater.runtime.redis_kv import RedisKeyValueStore
 from breakwater_operator.cluster.kinds import BY_NAME, EMERGENCY_STOP, EVENT, Kind
 from breakwater_operator.desired.inputs import Platform
 from breakwater_operator.main import Operator
 from breakwater_operator.settings import OperatorSettings
 
 KEY = "the-operator-key-of-these-tests"
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 class Cluster:
@@ -91,6 +93,11 @@ class Cluster:
     async def events(self, reason: str) -> list[str]:
         """Notes of the operator's Events with this reason."""
         return [item.get("note", "") for item in await self.items(EVENT) if item.get("reason") == reason]
+
+
+def store_at(url: str) -> RedisKeyValueStore:
+    """The test's own look into the store: as patient as the test, whatever else this machine does. ``close`` it."""
+    return RedisKeyValueStore(url, WallInfraClock(), timeout=SECONDS)
 
 
 async def eventually(condition: Callable[[], Awaitable[Any]], what: str) -> Any:

@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 from tests.integration.operator.fake_desk import FakeDesk, FakeDesks
-from tests.integration.operator.helpers import Cluster, Operators, eventually, policy, stop
+from tests.integration.operator.helpers import Cluster, Operators, eventually, policy, stop, store_at
 
-from breakwater.runtime.clocks import WallInfraClock
-from breakwater.runtime.redis_kv import RedisKeyValueStore
 from breakwater.runtime.valkey_server import EmbeddedServer
 from breakwater_operator.cluster.kinds import (
     CLAIM,
@@ -92,7 +90,7 @@ async def test_applied_desk_gets_all_its_objects_and_its_policy_in_every_copy(
     body = await cluster.get(TRADING_POLICY, "main")
     assert body is not None
     desk_name = desk_id(cluster.namespace, "main", body["metadata"]["uid"])
-    store = RedisKeyValueStore(valkey.url, WallInfraClock())
+    store = store_at(valkey.url)
     raw = await store.get(f"breakwater:{desk_name}:policy")
     await store.close()
     assert raw is not None

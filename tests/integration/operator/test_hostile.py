@@ -10,12 +10,10 @@ from typing import Any
 import httpx
 import pytest
 from tests.integration.operator.fake_desk import FakeDesk, FakeDesks
-from tests.integration.operator.helpers import KEY, Cluster, Operators, answered, eventually, policy, stop
+from tests.integration.operator.helpers import KEY, Cluster, Operators, answered, eventually, policy, stop, store_at
 
 from breakwater.runtime import policy_copy
-from breakwater.runtime.clocks import WallInfraClock
 from breakwater.runtime.policy_copy import PolicyCopy, decode_copy, encode_copy
-from breakwater.runtime.redis_kv import RedisKeyValueStore
 from breakwater.runtime.valkey_server import EmbeddedServer
 from breakwater_operator.cluster.kinds import (
     CONFIG_MAP,
@@ -65,7 +63,7 @@ def sealed(body: dict[str, Any]) -> bytes:
 
 
 async def in_store(cluster: Cluster, valkey: EmbeddedServer) -> PolicyCopy:
-    store = RedisKeyValueStore(valkey.url, WallInfraClock())
+    store = store_at(valkey.url)
     try:
         raw = await store.get(await key_of(cluster))
     finally:
@@ -119,7 +117,7 @@ async def test_forged_copy_in_the_store_is_replaced_by_what_holds(
             return (await cluster.condition(TRADING_POLICY, "main", "PolicyPublished")).get("reason") == "Refused"
 
         await eventually(refused, "it is refused")
-    store = RedisKeyValueStore(valkey.url, WallInfraClock())
+    store = store_at(valkey.url)
     await store.set_if_higher(await key_of(cluster), 9, await loosened(cluster, 9))
     await store.close()
     desk.policy = {"version": 9, "stale": False, "hold": ""}
@@ -145,7 +143,7 @@ async def test_forged_version_in_the_status_does_not_wedge_publishing(cluster: C
 async def test_store_that_refuses_the_new_version_is_not_called_published(
     cluster: Cluster, desk: FakeDesk, valkey: EmbeddedServer
 ) -> None:
-    store = RedisKeyValueStore(valkey.url, WallInfraClock())
+    store = store_at(valkey.url)
     await store.set_if_higher(await key_of(cluster), FORGED, b"not a policy")
     await store.close()
     await cluster.patch(TRADING_POLICY, "main", {"spec": {"profile": "DEFENSIVE"}})

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.cluster.local.control_plane import ControlPlane
 from tests.integration.operator.fake_desk import FakeDesk, FakeDesks
-from tests.integration.operator.helpers import KEY, Cluster, Operators, eventually, policy, stop
+from tests.integration.operator.helpers import KEY, Cluster, Operators, eventually, policy, stop, store_at
 
 from breakwater.runtime.redis_kv import RedisKeyValueStore
 from breakwater.runtime.valkey_server import EmbeddedServer
@@ -55,7 +55,7 @@ async def test_store_away_from_the_start_is_said_and_heals(
 async def test_store_that_lost_everything_gets_the_policy_back(
     cluster: Cluster, desk: FakeDesk, operator: Operator, valkey: EmbeddedServer
 ) -> None:
-    store = RedisKeyValueStore(valkey.url, operator.clock)
+    store = store_at(valkey.url)
     try:
         await store._client.run("FLUSHALL")
         await cluster.patch(TRADING_POLICY, "main", {"spec": {"profile": "DEFENSIVE"}})
