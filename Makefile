@@ -19,7 +19,7 @@ IMAGE_ARCH   ?= $(shell uname -m | sed -e s/arm64/aarch64/ -e s/amd64/x86_64/)
 MANYLINUX    := $(foreach minor,5 12 17 24 26 27 28 31 34 35,manylinux_2_$(minor)) manylinux1 manylinux2010 manylinux2014
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-slow bench lint format simulate drill cluster-up cluster-build cluster-down wheelhouse image chart lock clean
+.PHONY: help up test test-slow fault-matrix bench lint format simulate drill cluster-up cluster-build cluster-down wheelhouse image chart lock clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ endif
 
 test-slow: $(DEV)  ## Run the tests that take longer than `make test` has time for
 	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+fault-matrix: $(DEV)  ## Kill, cut off, fill up, in every combination: no event lost (RUNS=200 SEED=1)
+	@$(BIN)/python tests/faults/matrix.py --runs $(or $(RUNS),200) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 lint: $(DEV)  ## Format check, lint, types, import layers
 	$(BIN)/ruff format --check .

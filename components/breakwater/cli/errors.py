@@ -43,6 +43,7 @@ def known_error(error: Exception) -> CliError | None:
         case RunDirError():
             return CliError(Exit.USAGE, error.problem, error.remedy)
     from breakwater.ai_engine.sources.jsonl import SignalFileError
+    from breakwater.backup.archive import BackupError
     from breakwater.desk.sources import DeskInputError
     from breakwater.paper_venue.http import PortInUseError
     from breakwater.paper_venue.markets import MarketFileError
@@ -62,6 +63,8 @@ def known_error(error: Exception) -> CliError | None:
                 [str(problem) for problem in error.problems],
                 "Nothing was changed: mend these and try again.",
             )
+        case BackupError():
+            return CliError(Exit.USAGE, error.problem, error.remedy)
         case DeskInputError() | MarketFileError() | SignalFileError() | StateFileError() | PortInUseError():
             return CliError(Exit.USAGE, str(error))
         case PortInUse():

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from breakwater.cli import audit, drill, policy, signal, throttle
+from breakwater.cli import audit, buffer, dead_letters, drill, policy, signal, throttle
+from breakwater.cli.backup import backup, restore
 from breakwater.cli.errors import Exit, known_error
 from breakwater.cli.output import complain
 from breakwater.cli.run import run
@@ -35,7 +36,11 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(drill.app, name="drill")
 app.add_typer(signal.app, name="signal")
 app.add_typer(throttle.app, name="throttle")
+app.add_typer(buffer.app, name="buffer")
+app.add_typer(dead_letters.app, name="dead-letters")
 app.command(epilog="Example: breakwater whatif --journal .breakwater --policy AGGRESSIVE")(whatif)
+app.command(epilog="Example: breakwater backup desk.backup --state-dir .breakwater")(backup)
+app.command(epilog="Example: breakwater restore desk.backup --state-dir elsewhere")(restore)
 app.command(epilog="Example: breakwater run execution")(run)
 
 

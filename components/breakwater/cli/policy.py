@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -78,11 +79,7 @@ def diff(files: Files, state: StateDir = None, json: AsJson = False) -> None:
     if json:
         print_json(answer.content)
         return
-    found = body_of(answer)
-    _differences(found)
-    for problem in found["refused"]:
-        remedy = f": {problem['remedy']}" if problem["remedy"] else ""
-        say(f"would be refused now: {problem['field']} {problem['problem']}{remedy}", "bold red")
+    _would_change(body_of(answer))
 
 
 @app.command(epilog="Example: breakwater policy apply profiles/defensive.yaml")
@@ -92,7 +89,60 @@ def apply(files: Files, state: StateDir = None, json: AsJson = False) -> None:
     if json:
         print_json(answer.content)
         return
-    found = body_of(answer)
+    _now_in_force(body_of(answer))
+
+
+@app.command(epilog="Example: breakwater policy snapshot policy-2026-11-22.json")
+def snapshot(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")],
+    state: StateDir = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE.")] = False,
+) -> None:
+    """Write the policy in force with its history to FILE, with a digest: `restore` takes nothing that was changed since."""
+    target = file.expanduser()
+    if target.exists() and not force:
+        raise CliError(Exit.USAGE, f"FILE {file}: there is one already.", "Give another name, or --force.")
+    from breakwater.runtime.file_disk import replace_file
+
+    answer = asyncio.run(_get(state, "/v1/policy/snapshot"))
+    try:
+        replace_file(target, answer.content)
+    except OSError as error:
+        raise CliError(Exit.USAGE, f"FILE {file}: cannot be written: {error.strerror}.") from error
+    say(f"✓ version {body_of(answer)['version']} is in {file}", "green")
+
+
+@app.command(epilog="Example: breakwater policy restore policy-2026-11-22.json")
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `snapshot` wrote.")],
+    state: StateDir = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Bring the policy of a snapshot into force again, as a new version; shows first what that changes."""
+    from breakwater.runtime.policy_copy import BadCopy, decode_copy
+
+    data = readable(file, "FILE").read_bytes()
+    try:
+        copy = decode_copy(data)
+    except BadCopy as error:
+        raise CliError(
+            Exit.USAGE, f"FILE {file} is no whole snapshot: {error}.", "Nothing was changed. Take another snapshot."
+        ) from error
+    question = {"who": f"{who()}, from the snapshot of version {copy.version}"}
+    if not yes:
+        if json or not sys.stdin.isatty():
+            raise CliError(Exit.USAGE, "Nobody can be asked here.", "Nothing was changed. Add --yes to do it.")
+        _would_change(body_of(asyncio.run(_post(state, "/v1/policy/restore", data, question | {"dry": "true"}))))
+        typer.confirm("Bring this into force?", abort=True)
+    answer = asyncio.run(_post(state, "/v1/policy/restore", data, question))
+    if json:
+        print_json(answer.content)
+        return
+    _now_in_force(body_of(answer))
+
+
+def _now_in_force(found: dict[str, Any]) -> None:
     say(
         f"✓ version {found['version']} is in force"
         if found["changed"]
@@ -100,6 +150,13 @@ def apply(files: Files, state: StateDir = None, json: AsJson = False) -> None:
         "green",
     )
     _differences(found)
+
+
+def _would_change(found: dict[str, Any]) -> None:
+    _differences(found)
+    for problem in found["refused"]:
+        remedy = f": {problem['remedy']}" if problem["remedy"] else ""
+        say(f"would be refused now: {problem['field']} {problem['problem']}{remedy}", "bold red")
 
 
 def _differences(found: dict[str, Any]) -> None:
@@ -124,9 +181,9 @@ def _checked(files: list[Path]) -> bytes:
     return b"\n---\n".join(path.read_bytes() for path in paths)
 
 
-async def _get(state: Path | None) -> httpx.Response:
+async def _get(state: Path | None, path: str = "/v1/policy") -> httpx.Response:
     desk = DeskClient(state_dir(state))
-    answer = await desk.get("/v1/policy")
+    answer = await desk.get(path)
     if answer.status_code == 503:
         raise CliError(Exit.REFUSED, sentences(answer))
     if answer.status_code != 200:

@@ -15,8 +15,10 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from breakwater.desk.policy_change import Problem, exits_only, refusals, waits_for_rearm
 from breakwater.domain.policy import TradingMode
 from breakwater.domain.stop_state import StopState
+from breakwater.runtime import policy_copy
 from breakwater.runtime.http import require_token
 from breakwater.runtime.manifests import POLICY_KIND, STOP_KIND, DeskManifests, ManifestError, load_manifests
+from breakwater.runtime.policy_copy import BadCopy, decode_copy
 from breakwater.runtime.policy_diff import desk_to_wire, diff_limits, diff_policies
 from breakwater.runtime.policy_store import PolicyInForce, PolicyStore
 from breakwater.runtime.ports import DiskError, StoreUnavailable
@@ -75,6 +77,38 @@ def policy_router(
             },
         )
 
+    @router.get("/v1/policy/snapshot")
+    async def snapshot() -> Response:
+        """The copy in force with its history and digest, as ``restore`` takes it back. 503 while none is known."""
+        data = store.snapshot()
+        if data is None:
+            return _errors(503, Problem("", "no policy is known", "apply one: breakwater policy apply FILE"))
+        return Response(data, media_type="application/json")
+
+    @router.post("/v1/policy/restore")
+    async def restore(request: Request, who: Who, dry: bool = False) -> Response:
+        """Bring a snapshot into force as a new version, judged as any change is; with ``dry`` only say what it would change."""
+        body = await _body(request, policy_copy.MOST_BYTES)
+        if isinstance(body, Response):
+            return body
+        try:
+            copy = decode_copy(body)
+        except BadCopy as error:
+            return _errors(422, Problem("", f"this is no whole snapshot: {error}", "take another one"))
+        known = store.current()
+        problems, difference = judge(known, copy.desk), _difference(known, copy.desk)
+        if dry:
+            about = {"version": known.version if known else 0, "snapshot": copy.version, "refused": problems}
+            return _json(200, about | difference)
+        if problems:
+            return _errors(409, *problems)
+        try:
+            now = await store.restore(body, who=who)
+        except (StoreUnavailable, DiskError) as error:
+            return _errors(503, Problem("", str(error), "nothing was changed: try again when it answers"))
+        changed = known is None or now.version != known.version
+        return _json(200, {"version": now.version, "snapshot": copy.version, "changed": changed} | difference)
+
     @router.post("/v1/policy/diff")
     async def diff(request: Request) -> Response:
         """What applying would change, and why it would be refused now; changes nothing."""
@@ -120,14 +154,21 @@ def _shown(known: PolicyInForce, store: PolicyStore) -> dict[str, Any]:
     }
 
 
-async def _manifests(request: Request) -> DeskManifests | Response:
+async def _body(request: Request, most: int) -> bytes | Response:
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MOST_BYTES:
+        if len(body) > most:
             return _errors(
-                413, Problem("", f"the text is longer than {MOST_BYTES} bytes", "send only the desk's two resources")
+                413, Problem("", f"the text is longer than {most} bytes", "send only the desk's two resources")
             )
+    return body
+
+
+async def _manifests(request: Request) -> DeskManifests | Response:
+    body = await _body(request, MOST_BYTES)
+    if isinstance(body, Response):
+        return body
     try:
         return load_manifests(body.decode("utf-8"))
     except UnicodeDecodeError as error:

@@ -13,7 +13,7 @@ from breakwater.exchange.client import Credentials, UsdmClient
 from breakwater.paper_venue.config import DEFAULT_ACCOUNT
 from breakwater.runtime.bus import Bus
 from breakwater.runtime.clocks import Clocks
-from breakwater.runtime.ports import Disk, KeyValueStore
+from breakwater.runtime.ports import KeyValueStore, Volume
 
 PAPER_CREDENTIALS = Credentials(DEFAULT_ACCOUNT.api_key, DEFAULT_ACCOUNT.api_secret)
 
@@ -27,7 +27,7 @@ class DeskPorts:
     data: DataKind
     kv: KeyValueStore
     bus: Callable[[str], Bus]
-    disk: Callable[[str], Disk]
+    disk: Callable[[str], Volume]
     client: Callable[[Credentials | None], UsdmClient]
     random: Callable[[str], random.Random]
     credentials: Credentials = PAPER_CREDENTIALS

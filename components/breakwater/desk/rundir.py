@@ -18,6 +18,7 @@ import msgspec
 
 HOME_VARIABLE = "BREAKWATER_HOME"
 DEFAULT_STATE_DIR = Path(".breakwater")
+LOCK_FILE = "desk.lock"
 
 _LOCK_ATTEMPTS = 10
 _LOCK_PAUSE_SECONDS = 0.05
@@ -73,7 +74,7 @@ class RunDir:
         """Make the directory (0700) and take its lock. Raises DeskAlreadyRuns, or RunDirError if it cannot be used."""
         try:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock = os.open(self.root / "desk.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = os.open(self.root / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise _unusable(self.root, error) from error
         # Somebody's `status` may hold the lock, shared, for an instant: ask again before giving up.
@@ -150,11 +151,11 @@ def find_desk(root: Path) -> RunningDesk:
 
 def _held(root: Path) -> bool:
     try:
-        lock = os.open(root / "desk.lock", os.O_RDONLY | os.O_CLOEXEC)
+        lock = os.open(root / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise _unusable(root / "desk.lock", error) from error
+        raise _unusable(root / LOCK_FILE, error) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

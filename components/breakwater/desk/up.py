@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from rich.console import Console
 
 from breakwater.ai_engine.api import signals_router
+from breakwater.backup.api import backup_router
 from breakwater.dashboard.api import routes_for_address
 from breakwater.dashboard.service import DashboardService
 from breakwater.dashboard.view import DeskFacts
@@ -144,7 +145,7 @@ async def _running(options: UpOptions, rundir: RunDir) -> AsyncIterator[_Running
         observer = Observer(ports.bus("up"))
         await observer.start()
         cleanup.push_async_callback(observer.stop)
-        server = HttpServer(_app(desk, page, ports, options.host, token), options.host, options.port)
+        server = HttpServer(_app(desk, page, ports, options.host, token, options.state_dir), options.host, options.port)
         # Bind before the desk trades: a port in use is said at once, and nothing has happened yet.
         await server.start()
         cleanup.push_async_callback(server.stop)
@@ -202,7 +203,7 @@ def _version() -> str:
     return version("breakwater")
 
 
-def _app(desk: Desk, page: DashboardService, ports: DeskPorts, host: str, token: str) -> FastAPI:
+def _app(desk: Desk, page: DashboardService, ports: DeskPorts, host: str, token: str, root: Path) -> FastAPI:
     market_clock = ports.clocks.market
     routers = [
         routes_for_address(page, host, token),
@@ -211,6 +212,7 @@ def _app(desk: Desk, page: DashboardService, ports: DeskPorts, host: str, token:
         signals_router(desk.ai_engine, market_clock, token=token),
         throttle_router(desk.risk_manager, token=token),
         health_router(desk.health_monitor),
+        backup_router(root, ports.desk, ports.clocks.infra.utc_now, token=token),
         policy_router(
             desk.policy,
             stop_state=lambda: desk.stop_state,

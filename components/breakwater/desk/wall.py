@@ -12,7 +12,6 @@ from breakwater.exchange.client import Credentials, Endpoint, make_client
 from breakwater.runtime.bus import Bus
 from breakwater.runtime.clocks import Clocks
 from breakwater.runtime.file_disk import FileDisk
-from breakwater.runtime.ports import Disk
 from breakwater.runtime.redis_bus import RedisBus
 from breakwater.runtime.redis_kv import RedisKeyValueStore
 from breakwater.runtime.valkey_server import EmbeddedServer, find_server
@@ -73,7 +72,7 @@ class RealPorts:
         assert self._redis_url is not None
         return RedisBus(self._redis_url, self._desk, component, self._clocks.infra, disk=self._disk(f"bus-{component}"))
 
-    def _disk(self, component: str) -> Disk:
+    def _disk(self, component: str) -> FileDisk:
         disk = self._disks.get(component)
         if disk is None:
             disk = self._disks[component] = FileDisk(self._root / "components" / component, owner=component)

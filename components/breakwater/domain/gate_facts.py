@@ -62,5 +62,7 @@ class GateFacts(msgspec.Struct, frozen=True, gc=False):
     """Symbols with a position or an entry in flight whose mark is not known, or too old: exposure is then not known."""
     policy_hold: str = ""
     """Non-empty: the policy is on hold; says why."""
+    events_trouble: str = ""
+    """Non-empty: what the desk does may not be kept (its buffer is full, its disk fails); says why."""
     already_executed: bool = False
     """This proposal was journaled before."""

@@ -137,6 +137,8 @@ def closed_because(facts: GateFacts) -> Refusal | None:
         )
     if facts.policy_hold:
         return refuse(RefusalCode.POLICY_ON_HOLD, f"the trading policy is on hold: {facts.policy_hold}")
+    if facts.events_trouble:
+        return refuse(RefusalCode.EVENTS_NOT_SAFE, f"what the desk does may not be kept: {facts.events_trouble}")
     if not facts.reconciled:
         return refuse(
             RefusalCode.NOT_RECONCILED,

@@ -27,7 +27,7 @@ from breakwater.domain.refusals import Refusal
 from breakwater.domain.signals import DataKind
 from breakwater.domain.snapshot import Snapshot
 from breakwater.domain.stop_state import RequestOutcome, StopRequest, StopRequestKind
-from breakwater.drills.report import CrashReport, LedgerReport, OrdersReport, ResetReport, TripReport
+from breakwater.drills.report import CrashReport, LedgerReport, OrdersReport, ResetReport, trip_report
 from breakwater.drills.stages import LEAD, Stage, memory_stage, wall_stage
 from breakwater.paper_venue.clock import to_ms
 from breakwater.paper_venue.config import AccountConfig, VenueConfig, spec_for
@@ -240,15 +240,7 @@ class _Drill:
         ours = seen.snapshot.equity if seen.snapshot else Decimal(0)
         return CrashReport(
             tripped=tripped is not None,
-            trip=TripReport(
-                time=tripped.time,
-                trigger=tripped.trigger.value,
-                measured_pct=_rounded(tripped.measured),
-                limit_pct=_rounded(tripped.limit),
-                binding=tripped.binding,
-            )
-            if tripped
-            else None,
+            trip=trip_report(tripped) if tripped else None,
             gate_closed_ms=_milliseconds(self._watch.milliseconds(self._stage.emitted)),
             flat_at=seen.flat.time if seen.flat else None,
             risk_increasing_orders_accepted_after_trip=after_trip,
@@ -268,10 +260,6 @@ class _Drill:
             state_at_end=seen.state.value if seen.state else "UNKNOWN",
             duration_s=round(duration, 2),
         )
-
-
-def _rounded(value: Decimal | None) -> Decimal | None:
-    return None if value is None else value.quantize(Decimal("0.0001"))
 
 
 def _milliseconds(value: float | None) -> float | None:

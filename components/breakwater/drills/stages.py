@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -56,6 +56,17 @@ def _stage(ports: DeskPorts, venue: PaperVenue, market: Market) -> Stage:
     return Stage(ports, venue, run, emitted)
 
 
+@contextmanager
+def own_directory(given: Path | None) -> Iterator[Path]:
+    """``given``, made if missing and kept; else a temporary one that is removed afterwards."""
+    if given is not None:
+        given.mkdir(parents=True, exist_ok=True, mode=0o700)
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="breakwater-drill-") as directory:
+        yield Path(directory)
+
+
 @asynccontextmanager
 async def memory_stage(
     simulation: Simulation, market: Market, config: VenueConfig, *, desk: DeskId, data: DataKind
@@ -80,9 +91,9 @@ async def wall_stage(
     backfill(venue, market, market.start_ms)
     server = await serve_http(venue, "127.0.0.1", 0, clocks)
     try:
-        with tempfile.TemporaryDirectory(prefix="breakwater-drill-") as directory:
+        with own_directory(None) as directory:
             endpoint = Endpoint(server.url, server.url.replace("http", "ws", 1))
-            real = RealPorts(Path(directory), clocks, desk=desk, data=data, venue=endpoint)
+            real = RealPorts(directory, clocks, desk=desk, data=data, venue=endpoint)
             try:
                 yield _stage(await real.start(), venue, market)
             finally:

@@ -160,6 +160,8 @@ class EmergencyStopService(Service):
             closed = f"the latch cannot be written: {self._disk_trouble}"
         elif self._clocks.infra.monotonic() - next(iter(self._inputs.values()), math.inf) > PATIENCE_SECONDS:
             closed = "what came in cannot be judged: evaluation does not get on"
+        elif trouble := self._bus.trouble:
+            closed = f"what the stop decides may not be kept: {trouble}"
         return stop_view(
             memory,
             self._rules,

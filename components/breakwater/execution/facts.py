@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
@@ -31,7 +31,16 @@ _UNKNOWN: Final = OrderState.UNKNOWN
 class FactFinder:
     """Reads books, policy, instruments and clock at one instant."""
 
-    def __init__(self, books: Books, policy: PolicyReader, instruments: InstrumentBook, clocks: Clocks) -> None:
+    def __init__(
+        self,
+        books: Books,
+        policy: PolicyReader,
+        instruments: InstrumentBook,
+        clocks: Clocks,
+        *,
+        events_trouble: Callable[[], str] = str,
+    ) -> None:
+        self._events_trouble = events_trouble
         self._books = books
         self._policy = policy
         self._instruments = instruments
@@ -91,6 +100,7 @@ class FactFinder:
             symbols=self._symbols,
             policy_stale=in_force is None or in_force.stale,
             policy_hold=in_force.hold if in_force else "",
+            events_trouble=self._events_trouble(),
             reconciled=books.reconciled,
             passive_breach=_passive_breach(gross, equity, limits, len(positions)),
             instrument=self._instruments.get(symbol),

@@ -55,7 +55,7 @@ class Parts:
         self.limiter = Limiter(clocks.infra)
         self.calls = VenueCalls(client, self.limiter)
         self.outbox = Outbox(context.bus, clocks)
-        self.facts = FactFinder(books, policy, instruments, clocks)
+        self.facts = FactFinder(books, policy, instruments, clocks, events_trouble=lambda: context.bus.trouble)
         self.gate = GateWatch(books, self.facts)
         self.fills = FillKeeper(books, self.calls, journal, self.outbox, clocks.infra)
         self.movements = WalletMovements(books, self.calls, journal, self.outbox, clocks)

@@ -112,6 +112,8 @@ class VenueStateFile:
         temporary.replace(self._path)
         if self._journal is not None:
             self._journal.close()
+        # A new file, not the old one cut to nothing: whoever reads that for a backup may not be done with it.
+        self._journal_path.unlink(missing_ok=True)
         # Unbuffered: every write reaches the operating system before the reply leaves.
         self._journal = self._journal_path.open("wb", buffering=0)
         self._size = 0

@@ -83,6 +83,9 @@ class PortfolioService(Service):
         subscribe(self._guard(self._on_mark), producers=("market_data",), types=(MarkPrice,), group=None)
         facts = (OrderFilled, AccountMoved, AccountReported)
         subscribe(self._guard(self._on_execution), producers=("execution",), types=facts, group=NAME)
+        # A fill may be among what is missing: reduce-only until ledger and venue agree again.
+        missing = ("events of execution are missing",)
+        self._bus.watch_gaps(lambda _: self._alarm(missing), producers=("execution",))
         subscribe(self._guard(self._on_rebase), producers=("emergency_stop",), types=(BaselineReset,), group=NAME)
 
     # ------------------------------------------------------------------------------------------------ life

@@ -23,6 +23,7 @@ from breakwater.domain.signals import Direction, Signal
 from breakwater.domain.sizing import Sized, SizingInput, size
 from breakwater.domain.snapshot import Snapshot
 from breakwater.risk_manager.in_flight import InFlight
+from breakwater.risk_manager.intake import AT_ONCE, Intake
 from breakwater.risk_manager.journal import Enabling, Journal
 from breakwater.risk_manager.mathematician import History, Mathematician
 from breakwater.risk_manager.screening import Knowledge, Lease, screen
@@ -73,6 +74,7 @@ class RiskManager(Service):
         self.throttle = Throttle(self.journal, self._bus, self._clocks)
         self.mathematician = Mathematician(context.disk, self._mathematics, history=history, spawn=self.spawn)
         self._in_flight = InFlight()
+        self._intake = Intake(context.clocks.market)
         self._marks: dict[Symbol, Decimal] = {}
         self._liquidity: dict[Symbol, LiquidityReading] = {}
         self._snapshot: Snapshot | None = None
@@ -80,12 +82,14 @@ class RiskManager(Service):
         self._published: set[ProposalId] = set()
         self._waiting: dict[Symbol, tuple[Signal, Refusal]] = {}
         """Signals that could not be judged yet because something was not known; judged again until they expire."""
+        self._unsettled: dict[SignalId, int] = {}
+        """Of those that wait so, the intake's number."""
         self._deciding = asyncio.Lock()
         self._loaded = asyncio.Event()
         self.progress = 0
         """Signals judged."""
         subscribe = self._bus.subscribe
-        subscribe(self._on_signal, producers=("ai_engine",), types=(SignalGenerated,), group=NAME)
+        subscribe(self._on_signal, producers=("ai_engine",), types=(SignalGenerated,), group=NAME, at_once=AT_ONCE)
         subscribe(
             self._on_outcome, producers=("execution",), types=(OrderRefused, OrderFailed, OrderFilled), group=NAME
         )
@@ -106,6 +110,7 @@ class RiskManager(Service):
                 self._in_flight.add(entry.proposal, entry.mark, until)
         self._loaded.set()
         self.spawn(self.throttle.run(), "throttle")
+        self.spawn(self._judge_what_waits(), "judge")
 
     def readiness(self) -> dict[str, Check]:
         closed = ", ".join(sorted(self.journal.closed()))
@@ -114,6 +119,7 @@ class RiskManager(Service):
             "portfolio": Check(self._snapshot is not None, "" if self._snapshot else "no snapshot heard yet"),
             "journal": Check(self._loaded.is_set(), "" if self._loaded.is_set() else "not loaded"),
             "throttle": Check(not closed, waits),
+            "signals": Check(True, f"{len(self._intake)} wait to be judged"),
         }
 
     @property
@@ -134,10 +140,13 @@ class RiskManager(Service):
         assert isinstance(event.payload, SignalGenerated)
         signal = event.payload.signal
         await self._loaded.wait()
-        async with self._deciding:
-            held = self._waiting.get(signal.symbol)
-            if held is not None and held[0].signal_id != signal.signal_id:
-                await self._refuse(*held)  # a newer opinion replaces it
+        dropped = await self._intake.settled(signal, self._expiry(signal))
+        if dropped is None:
+            return
+        if self.journal.find(proposal_id_of(signal.signal_id)) is None:
+            await self._refuse(signal, dropped)
+            return
+        async with self._deciding:  # delivered again: it was proposed before
             await self._consider(signal)
 
     async def _on_outcome(self, event: Event) -> None:
@@ -185,6 +194,32 @@ class RiskManager(Service):
         await self._retry_waiting()
 
     # ------------------------------------------------------------------------------------------------ deciding
+
+    async def _judge_what_waits(self) -> None:
+        """One after the other, the best first, whatever else goes on."""
+        while True:
+            number, signal = await self._intake.next()
+            try:
+                async with self._deciding:
+                    await self._take(signal)
+            except Exception as error:  # noqa: BLE001  whoever brought it is told, and the bus brings it again
+                self._intake.settle(number, error)
+                continue
+            held = self._waiting.get(signal.symbol)
+            if held is not None and held[0].signal_id == signal.signal_id and signal.signal_id not in self._unsettled:
+                self._unsettled[signal.signal_id] = number  # not decided yet
+            else:
+                self._intake.settle(number)
+
+    async def _take(self, signal: Signal) -> None:
+        held = self._waiting.get(signal.symbol)
+        if held is not None and held[0].signal_id != signal.signal_id:
+            waits, why = held
+            if (signal.time, signal.confidence) < (waits.time, waits.confidence):
+                await self._refuse(signal, _superseded(waits, ""))
+                return
+            await self._refuse(waits, _superseded(signal, f"; until then this one waited: {why.text}"))
+        await self._consider(signal)
 
     async def _retry_waiting(self) -> None:
         if not self._waiting:
@@ -333,6 +368,13 @@ class RiskManager(Service):
         held = self._waiting.get(symbol)
         if held is not None and proposal_id_of(held[0].signal_id) == proposal_id:
             del self._waiting[symbol]
+            if (number := self._unsettled.pop(held[0].signal_id, None)) is not None:
+                self._intake.settle(number)
+
+
+def _superseded(by: Signal, more: str) -> Refusal:
+    text = f"a newer or surer signal for {by.symbol}, of {by.time:%H:%M:%S} UTC, takes its place{more}"
+    return Refusal(RefusalCode.SIGNAL_SUPERSEDED, text)
 
 
 def _side_of(signal: Signal) -> Side:

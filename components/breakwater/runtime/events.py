@@ -341,9 +341,16 @@ _payload_decoders: dict[str, msgspec.json.Decoder[Any]] = {
 }
 
 
+MOST_EVENT_BYTES = 262_144
+"""An event is small; what is larger is a mistake of its producer, and would hold up everybody who reads it."""
+
+
 def encode_event(event: Event) -> bytes:
-    """One JSON object: the envelope with the payload inside."""
-    return _encoder.encode(event)
+    """One JSON object: the envelope with the payload inside. Raises EventError for one above MOST_EVENT_BYTES."""
+    data = _encoder.encode(event)
+    if len(data) > MOST_EVENT_BYTES:
+        raise EventError(f"{event.type} has {len(data)} bytes; an event has at most {MOST_EVENT_BYTES}: publish less")
+    return data
 
 
 def decode_event(data: bytes) -> Event:

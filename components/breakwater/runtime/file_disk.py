@@ -72,7 +72,7 @@ class FileDisk:
 
     async def replace(self, name: str, data: bytes) -> None:
         path = self._path(name)
-        await self._run(path, "replace", lambda: _replace(path, data))
+        await self._run(path, "replace", lambda: replace_file(path, data))
         self._failed.pop(name, None)
 
     async def append(self, name: str, data: bytes) -> None:
@@ -89,6 +89,19 @@ class FileDisk:
         path = self._path(name)
         self._refuse_failed(name, path)
         await self._run(path, "truncate", lambda: _truncate(path, size))
+
+    def names(self) -> list[str]:
+        try:
+            found = [path for path in self.root.rglob("*") if path.is_file()]
+        except OSError as error:
+            raise _readable(self.root, "list", error) from error
+        names = (path.relative_to(self.root).as_posix() for path in found)
+        return sorted(name for name in names if name != LOCK_NAME and not name.endswith(".new"))
+
+    async def remove(self, name: str) -> None:
+        path = self._path(name)
+        await self._run(path, "remove", lambda: _remove(path))
+        self._failed.pop(name, None)
 
     def close(self) -> None:
         """Finish the writes under way and let go of the directory. Safe to call twice."""
@@ -151,7 +164,8 @@ def _write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
+    """Replace the file atomically and durably. Raises OSError."""
     _make_parents(path)
     temporary = path.with_name(path.name + ".new")
     try:
@@ -188,6 +202,11 @@ def _append(path: Path, data: bytes) -> None:
         os.close(fd)
     if is_new:
         _sync_directory(path.parent)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    _sync_directory(path.parent)
 
 
 def _truncate(path: Path, size: int) -> None:

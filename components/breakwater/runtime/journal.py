@@ -112,6 +112,15 @@ class Journal:
         self._loaded = True
         return records
 
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._size
+
+    def begin(self) -> None:
+        """Instead of ``load``, for a file that is known not to exist."""
+        self._loaded = True
+
     async def append(self, data: bytes) -> None:
         """Add one record: JSON without a line break. Durable on return. Raises ValueError, DiskError."""
         await self.append_many([data])

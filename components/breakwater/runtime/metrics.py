@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from breakwater.domain.refusals import RefusalCode
 from breakwater.domain.stop_state import StopState
+from breakwater.runtime.disk_buffer.classes import Keeping
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 ORDER_OUTCOMES = ("submitted", "filled", "refused", "failed")
@@ -97,6 +98,18 @@ class Metrics(ProcessMetrics):
             "handler_failures_total", "Failed attempts to handle an event.", "type"
         )
         self.dead_letters = self._counter("dead_letters_total", "Events set aside after repeated failure.")
+        self.dead_letters_waiting = self._gauge("dead_letters_waiting_count", "Events set aside, not settled yet.", 0)
+        self.unread_trimmed = self._counter(
+            "stream_unread_trimmed_total", "Times the stream's bound took events a group had not handled."
+        )
+        self.buffer_events = self._gauge("buffer_events_count", "Events that wait on disk for Redis.", 0)
+        self.buffer_size = self._gauge("buffer_size_bytes", "Size of the files in which they wait.", 0)
+        self.buffer_quarantined = self._counter("buffer_quarantined_total", "Damaged lines of the buffer, set aside.")
+        self._buffer_refused = self._counter_by(
+            "buffer_refused_total", "Events refused because the buffer fills, by what may be given up.", "keeping"
+        )
+        for keeping in (Keeping.DROPPABLE, Keeping.KEPT):
+            self._buffer_refused.labels(**self._labels, keeping=keeping.name.lower())
         self.stream_gaps = self._counter("stream_gaps_total", "Times events were missing from a stream.")
 
     def set_stop_state(self, current: StopState | None) -> None:
@@ -112,6 +125,9 @@ class Metrics(ProcessMetrics):
 
     def count_refusal(self, code: RefusalCode) -> None:
         self._refusals.labels(**self._labels, code=code.value).inc()
+
+    def count_buffer_refusal(self, keeping: Keeping) -> None:
+        self._buffer_refused.labels(**self._labels, keeping=keeping.name.lower()).inc()
 
     def count_handler_failure(self, event_type: str) -> None:
         self._handler_failures.labels(**self._labels, type=event_type).inc()

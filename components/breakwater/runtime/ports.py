@@ -36,6 +36,18 @@ class Disk(Protocol):
         ...
 
 
+class Volume(Disk, Protocol):
+    """A disk whose files come and go. Raises DiskError."""
+
+    def names(self) -> list[str]:
+        """All files there are, sorted."""
+        ...
+
+    async def remove(self, name: str) -> None:
+        """Delete the file; nothing happens when there is none."""
+        ...
+
+
 class KeyValueStore(Protocol):
     """The shared store (Redis or Valkey). Raises StoreUnavailable."""
 

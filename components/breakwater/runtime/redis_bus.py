@@ -18,7 +18,8 @@ What ``publish`` promises:
 
 What a subscriber with a group may rely on: every event of the stream at least once, in order per producer, acknowledged after its
 handler returned; an event is seen again only after a crash between the two. A handler that raises is tried five times, then the event goes to
-``bw:{desk}:dead`` with the reason, and the next one follows; so does an event of a type this version does not know.
+``bw:{desk}:dead`` (dead_letters) with the reason, and the next one follows; so does an event of a type this version does not know
+and one that is too large. What is missing from a stream is counted, logged and told to ``counters.gap_listeners``.
 BusUnavailable, StoreUnavailable and DiskError from a handler are waited out instead. Different producers never wait for each other.
 Live subscribers (no group) see an event once; a handler that raises is logged and counted.
 """
@@ -26,6 +27,7 @@ Live subscribers (no group) see an event once; a handler that raises is logged a
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
@@ -35,13 +37,16 @@ import structlog
 from breakwater.domain.ids import DeskId
 from breakwater.runtime.bus import BusUnavailable, Handler
 from breakwater.runtime.clocks import InfraClock
+from breakwater.runtime.disk_buffer.buffer import DiskBuffer
+from breakwater.runtime.disk_buffer.classes import Keeping
 from breakwater.runtime.events import EVENT_NAMES, Event, Payload
 from breakwater.runtime.lifecycle import Check, Service
-from breakwater.runtime.ports import Disk
+from breakwater.runtime.ports import Volume
 from breakwater.runtime.redis_client import RedisClient
 from breakwater.runtime.redis_lanes import BusCounters, Subscription
 from breakwater.runtime.redis_publisher import Publisher
 from breakwater.runtime.redis_readers import SOCKET_TIMEOUT, GroupReader, LiveReader
+from breakwater.runtime.redis_trimming import Trimmer
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +65,7 @@ class RedisBus(Service):
         producer: str,
         infra: InfraClock,
         *,
-        disk: Disk | None = None,
+        disk: Volume | None = None,
         start_timeout: float = 10.0,
     ) -> None:
         super().__init__()
@@ -83,12 +88,30 @@ class RedisBus(Service):
         return self._started and not self._down and not self._stopping and not self.failed.done()
 
     @property
+    def trouble(self) -> str:
+        """Why an event published next may not be kept (its buffer is full, or its disk fails); empty while there is none."""
+        return self._publisher.trouble
+
+    @property
+    def refused(self) -> Counter[Keeping]:
+        """Events refused because the buffer fills, by what they are."""
+        return self._publisher.refused
+
+    @property
+    def buffer(self) -> DiskBuffer | None:
+        """Where events wait on the disk while Redis is away, for those who watch it."""
+        return self._publisher.buffer
+
+    @property
     def epoch(self) -> int:
         """This process' term as producer."""
         return self._publisher.epoch
 
     def readiness(self) -> dict[str, Check]:
-        return {**super().readiness(), "bus": Check(self.connected, "; ".join(self._down.values()) or "connected")}
+        return super().readiness() | {
+            "bus": Check(self.connected, "; ".join(self._down.values()) or "connected"),
+            "buffer": Check(not self.trouble, self.trouble),
+        }
 
     async def publish(self, payload: Payload, *, time: datetime) -> Event:
         self._refuse_stopped()
@@ -99,14 +122,23 @@ class RedisBus(Service):
         await self._publisher.set_state(payload, time)
 
     def subscribe(
-        self, handler: Handler, *, producers: Collection[str], types: Collection[type[Payload]], group: str | None
+        self,
+        handler: Handler,
+        *,
+        producers: Collection[str],
+        types: Collection[type[Payload]],
+        group: str | None,
+        at_once: int = 1,
     ) -> None:
         if not producers or not types:
             raise ValueError("subscribe: name at least one producer and one type")
-        self._subscriptions.append(self._subscription(handler, producers, types, group))
+        self._subscriptions.append(self._subscription(handler, producers, types, group, at_once))
 
     def watch_state(self, handler: Handler, *, types: Collection[type[Payload]]) -> None:
         self._states.append(self._subscription(handler, (), types, None))
+
+    def watch_gaps(self, listener: Callable[[str], None], *, producers: Collection[str]) -> None:
+        self.counters.gap_listeners.append(lambda producer: listener(producer) if producer in producers else None)
 
     async def start(self) -> None:
         """Claim the stream and take up reading. When Redis is away: go on without it if there is a disk to spool to.
@@ -117,6 +149,8 @@ class RedisBus(Service):
         self.spawn(self._publisher.run(), "publisher")
         if self._publisher.has_spool:
             self.spawn(self._publisher.run_spool(), "spool")
+        trimmer = Trimmer(self._commands, self.desk, self.producer, self._infra, self.counters)
+        self.spawn(trimmer.run(), "trimmer")
         ready = [self._publisher.ready, *(reader.ready for reader in self._make_readers())]
         self._started = True
         try:
@@ -171,6 +205,8 @@ class RedisBus(Service):
             self.spawn(reader.run(), f"reader-{index}")
             for lane in reader.lanes.values():
                 self.spawn(lane.run(), f"lane-{index}-{lane.producer}")
+            if isinstance(reader, GroupReader):
+                self.spawn(reader.retries.run(), f"retries-{index}")
             if isinstance(reader, LiveReader):
                 for key, state_lane in reader.state_lanes.items():
                     self.spawn(state_lane.run(), f"state-{key}")
@@ -206,9 +242,13 @@ class RedisBus(Service):
 
     @staticmethod
     def _subscription(
-        handler: Handler, producers: Collection[str], types: Collection[type[Payload]], group: str | None
+        handler: Handler,
+        producers: Collection[str],
+        types: Collection[type[Payload]],
+        group: str | None,
+        at_once: int = 1,
     ) -> Subscription:
         unknown = [kind.__name__ for kind in types if kind not in EVENT_NAMES]
         if unknown:
             raise ValueError(f"{', '.join(unknown)}: not a type of event with a name on the bus")
-        return Subscription(handler, frozenset(producers), tuple(types), group)
+        return Subscription(handler, frozenset(producers), tuple(types), group, at_once)

@@ -6,36 +6,41 @@ The library's own retries would run a command twice when only its reply was lost
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import redis.asyncio as redis_async
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import AskError, ClusterDownError, MovedError, ReadOnlyError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from breakwater.runtime.redis_errors import explained
+from breakwater.runtime.redis_routes import Command, Routes
+from breakwater.runtime.redis_urls import Endpoint, Kind, parse_server_url
 
 LOST: tuple[type[Exception], ...] = (RedisError, OSError)
 """What a command may raise: the server is away, did not answer in time, or refuses (out of memory, disk full, read-only)."""
+
+_REDIRECTS = 5
+_SENTINEL_TIMEOUT = 0.5
 
 
 class RedisClient:
     """A client whose commands take at most ``socket_timeout`` seconds and are never repeated behind our back.
 
-    Replies have one shape: RESP3, streams as ``{name: [(id, fields)]}``, bytes undecoded. Raises ValueError for a malformed URL.
+    ``url`` as in redis_urls; finding a new master takes up to half a second for each Sentinel that is away. Replies have one
+    shape: RESP3, streams as ``{name: [(id, fields)]}``, bytes undecoded. Raises ValueError for a malformed URL.
     """
 
     def __init__(self, url: str, *, socket_timeout: float) -> None:
-        options: dict[str, Any] = {
-            "protocol": 3,
-            "legacy_responses": False,
-            "retry": Retry(NoBackoff(), 0),
-            "socket_timeout": socket_timeout,
-            "socket_connect_timeout": min(socket_timeout, 1.0),
-        }
-        if url.startswith("unix://"):
-            options.pop("socket_connect_timeout")
-        self._client: Any = redis_async.Redis.from_url(url, **options)
-        self._idle: list[Any] = []
+        self._timeout = socket_timeout
+        self._shapes: Any = redis_async.Redis(protocol=3, legacy_responses=False)
+        """Never connected: it knows the shapes of replies."""
+        self._routes = Routes(parse_server_url(url), self._ask_once)
+        self._idle: dict[Endpoint, list[Any]] = {}
         """Connections nobody uses, the one used last on top."""
+        self._busy: set[Any] = set()
 
     async def run(self, *command: str | int | bytes) -> Any:
         """One command, words as in Redis' own documentation. Raises what is in LOST."""
@@ -53,25 +58,152 @@ class RedisClient:
             raise asyncio.CancelledError
         return answer
 
-    async def _exchange(self, command: tuple[str | int | bytes, ...]) -> Any:
+    async def endpoint(self, key: str) -> Endpoint:
+        """Where ``key`` is at this moment, for a connection of the caller's own. Ask again after that one broke, was redirected
+        (MOVED) or turned read-only. Raises what is in LOST.
+        """
+        await self.run("EXISTS", key)
+        found = self._routes.known(("EXISTS", key))
+        if found is None:
+            raise RedisConnectionError("the server was lost while it was looked for")
+        return found
+
+    async def close(self) -> None:
+        for connections in (*self._idle.values(), list(self._busy)):
+            for connection in connections:
+                await connection.disconnect()
+        self._idle.clear()
+        await self._shapes.aclose()
+
+    async def _exchange(self, command: Command) -> Any:
+        """Ask whoever has the data. A redirected command was not run, so sending it on is not a repetition."""
+        endpoint, connection = await self._connected(command)
+        asking = False
+        for left in reversed(range(_REDIRECTS)):
+            try:
+                return await self._ask(endpoint, connection, command, asking=asking)
+            except MovedError as error:
+                if not left:
+                    raise
+                endpoint, asking = self._routes.moved(error.slot_id, error.host, error.port, endpoint), False
+            except AskError as error:  # its slot is on the way to that node: for this command only
+                if not left:
+                    raise
+                endpoint, asking = self._routes.node(error.host, error.port, endpoint), True
+            except LOST as error:
+                if isinstance(error, RedisConnectionError | OSError | ReadOnlyError | ClusterDownError):
+                    self._routes.forget(endpoint)
+                explanation = explained(error, endpoint, command)
+                if explanation is error:
+                    raise
+                raise explanation from error
+            connection = self._take_idle(endpoint) or self._make(endpoint)
+        raise AssertionError("unreachable")
+
+    async def _connected(self, command: Command) -> tuple[Endpoint, Any]:
+        """A connection that was used before, else a new one: not to where the master once was."""
+        endpoint = self._routes.known(command)
+        if endpoint is not None:
+            while (connection := self._take_idle(endpoint)) is not None:
+                # One that the server closed meanwhile, or that holds what nobody asked for (it would be read as the
+                # answer to this command), is replaced before anything is sent.
+                if connection.is_connected and (connection.should_reconnect() or await connection.can_read()):
+                    await connection.disconnect()
+                if connection.is_connected or self._routes.kind is Kind.FIXED:
+                    return endpoint, connection
+        if endpoint is not None and self._routes.kind is Kind.FIXED:
+            return endpoint, self._make(endpoint)
+        for left in reversed(range(self._routes.tries)):
+            endpoint = await self._routes.find(command)
+            connection = self._make(endpoint)
+            try:
+                await connection.connect()
+                if self._routes.kind is Kind.SENTINEL:
+                    await self._check_role(connection, endpoint)
+                return endpoint, connection
+            except LOST as error:
+                await connection.disconnect()
+                self._routes.forget(endpoint)
+                if not left:
+                    raise explained(error, endpoint, command) from error
+            except BaseException:
+                await connection.disconnect(nowait=True)
+                raise
+        raise AssertionError("unreachable")
+
+    async def _check_role(self, connection: Any, endpoint: Endpoint) -> None:
+        """Sentinels may not know yet that the master they name is none any more."""
+        await connection.send_command("ROLE")
+        answer = await connection.read_response()
+        if answer[0] != b"master":
+            raise RedisConnectionError(f"{endpoint} is a replica: the Sentinels have not settled on a master yet")
+
+    async def _ask(self, endpoint: Endpoint, connection: Any, command: Command, *, asking: bool) -> Any:
         """Ask on a connection of our own: the library's way through its pool costs as much as the command itself.
 
         A connection that breaks, times out or is cancelled in the middle disconnects itself, and connects anew when it is
-        used again. One that the server closed meanwhile, or that holds what nobody asked for (it would be read as the answer
-        to this command), is replaced before anything is sent.
+        used again.
         """
-        pool = self._client.connection_pool
-        connection = self._idle.pop() if self._idle else await pool.get_connection()
+        self._busy.add(connection)
         try:
-            if connection.is_connected and (connection.should_reconnect() or await connection.can_read()):
-                await connection.disconnect()
+            if asking:
+                await connection.send_command("ASKING")
+                await connection.read_response()
             await connection.send_command(*command)
-            return await self._client.parse_response(connection, command[0])
+            return await self._shapes.parse_response(connection, command[0])
         finally:
-            self._idle.append(connection)
+            self._busy.discard(connection)
+            self._idle.setdefault(endpoint, []).append(connection)
 
-    async def close(self) -> None:
-        await self._client.aclose()
+    async def _ask_once(self, endpoint: Endpoint, command: Command) -> Any:
+        connection = self._make(endpoint, min(self._timeout, _SENTINEL_TIMEOUT))
+        try:
+            await connection.send_command(*command)
+            return await connection.read_response()
+        except LOST as error:
+            raise explained(error, endpoint, command) from error
+        finally:
+            await connection.disconnect()
+
+    def _take_idle(self, endpoint: Endpoint) -> Any:
+        idle = self._idle.get(endpoint)
+        return idle.pop() if idle else None
+
+    def _make(self, endpoint: Endpoint, timeout: float | None = None) -> Any:
+        """Not connected yet."""
+        timeout = timeout or self._timeout
+        options: dict[str, Any] = {
+            "protocol": 3,
+            "legacy_responses": False,
+            "retry": Retry(NoBackoff(), 0),
+            "socket_timeout": timeout,
+            "socket_connect_timeout": min(timeout, 1.0),
+            "db": endpoint.db,
+            "username": endpoint.credentials.username,
+            "password": endpoint.credentials.password,
+        }
+        if endpoint.path:
+            return redis_async.UnixDomainSocketConnection(path=endpoint.path, **options)
+        if endpoint.tls is None:
+            return redis_async.Connection(host=endpoint.host, port=endpoint.port, **options)
+        return _TlsConnection(endpoint, options)
+
+
+class _TlsConnection(redis_async.Connection):
+    """The library's own cannot check for another name than the host's."""
+
+    def __init__(self, endpoint: Endpoint, options: dict[str, Any]) -> None:
+        super().__init__(host=endpoint.host, port=endpoint.port, **options)
+        self._endpoint = endpoint
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        tls = self._endpoint.tls
+        assert tls is not None
+        return {
+            **super()._connection_arguments(),
+            "ssl": tls.context(),
+            "server_hostname": tls.server_name or self._endpoint.host,
+        }
 
 
 def key_of(desk: str, *parts: str) -> str:

@@ -21,17 +21,20 @@ from redis.exceptions import ResponseError
 from breakwater.domain.ids import DeskId
 from breakwater.runtime.bus import BusUnavailable
 from breakwater.runtime.clocks import InfraClock
-from breakwater.runtime.events import EVENT_NAMES, Event, Payload, decode_event, encode_event
-from breakwater.runtime.ports import Disk, DiskError
+from breakwater.runtime.disk_buffer.buffer import DiskBuffer, Level
+from breakwater.runtime.disk_buffer.classes import KEEPING, Keeping
+from breakwater.runtime.disk_buffer.segments import Entry
+from breakwater.runtime.events import EVENT_NAMES, Event, EventError, Payload, decode_event, encode_event
+from breakwater.runtime.ports import DiskError, Volume
 from breakwater.runtime.redis_client import LOST, RedisClient, key_of
 from breakwater.runtime.redis_scripts import CLAIM, LEFTOVERS, PUBLISH, STATE
-from breakwater.runtime.spool import Entry, Spool
 
 log = structlog.get_logger(__name__)
 
 PERISHABLE = frozenset({"market.mark"})
 """Not worth keeping while Redis is away: the next one says more."""
 
+_WAITED_OUT: tuple[type[Exception], ...] = (*LOST, DiskError)
 _BATCH = 128
 _KEEP_SECONDS = 5.0
 """How long an event is held after Redis took it."""
@@ -78,14 +81,14 @@ class Publisher:
         desk: DeskId,
         producer: str,
         infra: InfraClock,
-        disk: Disk | None,
+        disk: Volume | None,
         report: Callable[[Exception | None], None],
     ) -> None:
         self._client = client
         self._desk = desk
         self._producer = producer
         self._infra = infra
-        self._spool = Spool(disk) if disk is not None else None
+        self._spool = DiskBuffer(disk, desk=desk, producer=producer) if disk is not None else None
         self._report = report
         self._keys = [key_of(desk, producer, "owner"), key_of(desk, producer)]
         self._who = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
@@ -103,8 +106,11 @@ class Publisher:
         self._spool_stored_at = 0.0
         self._wake = asyncio.Event()
         self._spool_wake = asyncio.Event()
+        self._spool_outdated = False
         self._spool_lock = asyncio.Lock()
         self.ready = asyncio.Event()
+        self.refused: collections.Counter[Keeping] = collections.Counter()
+        """Events refused because the buffer fills, by what they are."""
 
     async def restore(self) -> None:
         """Take up what an earlier process left in the spool. Raises DiskError."""
@@ -128,18 +134,49 @@ class Publisher:
             raise self._fenced
         if name in PERISHABLE and not self._up:
             raise BusUnavailable(f"{name} dropped: Redis is away, and the next one will say more")
-        if len(self._waiting) >= _CAPACITY:
-            raise BusUnavailable(f"{name} refused: {_CAPACITY} events already wait for Redis; bring it back")
+        self._refuse_for_room(name)
         self._sequence += 1
         event = Event(self._desk, self._producer, self.epoch, self._sequence, time, name, payload)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(Entry(self.epoch, self._sequence, encode_event(event)), done)
+        try:
+            data = encode_event(event)
+        except EventError:
+            self._sequence -= 1  # a number that is never stored would look like a lost event
+            raise
+        waiting = _Waiting(Entry(self.epoch, self._sequence, data), done)
         self._waiting.append(waiting)
         self._wake.set()
         if not self._up:
             self._park()
         await asyncio.shield(done)
         return event
+
+    def _refuse_for_room(self, name: str) -> None:
+        """As the buffer fills, what can be given up goes first; money, safety and audit are never refused for room."""
+        keeping = KEEPING[name]
+        if keeping is Keeping.ALWAYS:
+            return
+        full = len(self._waiting) >= _CAPACITY or (not self._up and self.buffer_level in (Level.FULL, Level.FAILING))
+        if full or (keeping is Keeping.DROPPABLE and self._filling):
+            self.refused[keeping] += 1
+            raise BusUnavailable(f"{name} refused: {len(self._waiting)} events already wait for Redis; bring it back")
+
+    @property
+    def buffer(self) -> DiskBuffer | None:
+        return self._spool
+
+    @property
+    def buffer_level(self) -> Level:
+        return self._spool.level if self._spool is not None else Level.OK
+
+    @property
+    def trouble(self) -> str:
+        """Why what is published next may not be kept, a sentence; empty while there is no reason to fear."""
+        return self._spool.trouble if self._spool is not None else ""
+
+    @property
+    def _filling(self) -> bool:
+        return not self._up and (len(self._waiting) >= _CAPACITY // 2 or self.buffer_level is Level.FILLING)
 
     async def set_state(self, payload: Payload, time: datetime) -> None:
         name = EVENT_NAMES[type(payload)]
@@ -150,10 +187,15 @@ class Publisher:
         self._state_sequence += 1
         event = Event(self._desk, self._producer, self.epoch, self._state_sequence, time, name, payload)
         keys = [self._keys[0], *state_keys(self._desk, name)]
+        order: list[str | int | bytes] = [name, event.sequence]
         try:
-            answer = await STATE.run(self._client, keys, [self._who, self.epoch, self._producer, encode_event(event)])
+            answer = await STATE.run(
+                self._client, keys, [self._who, self.epoch, self._producer, encode_event(event), *order]
+            )
         except LOST as error:
             raise BusUnavailable(f"{name} not sent: {error}") from error
+        if answer[0] == 3:
+            return  # a newer one is out already: this one would be a step back
         if answer[0] != 0:
             self._wake.set()  # the sender finds out why
             raise BusUnavailable(f"{name} not sent: this producer's claim is being checked")
@@ -173,7 +215,7 @@ class Publisher:
                 for waiting in self._waiting:
                     waiting.resolve(error)
                 raise
-            except LOST as error:
+            except _WAITED_OUT as error:
                 self._set_down(error)
                 await self._infra.sleep(pause)
                 pause = min(pause * 2, 1.0)
@@ -252,6 +294,7 @@ class Publisher:
         first, self._claimed = not self._claimed, True
         if missing or int(answer[1]) != self.epoch:
             await self._number_again(int(answer[1]), missing, all_waiting=first)
+        await self._update_spool()
         if first:
             log.info("producing", producer=self._producer, desk=self._desk, epoch=self.epoch)
             return
@@ -273,7 +316,8 @@ class Publisher:
         missing: list[Entry] = []
         for start in range(0, len(self._leftovers), _BATCH):
             batch = self._leftovers[start : start + _BATCH]
-            answer = await LEFTOVERS.run(self._client, self._keys[1:], _arguments(batch))
+            behind: list[str | int | bytes] = ["1" if missing else "0"]
+            answer = await LEFTOVERS.run(self._client, self._keys[1:], behind + _arguments(batch))
             if answer[0]:
                 raise ResponseError(answer[0].decode())
             missing += [batch[int(index)] for index in answer[1:]]
@@ -282,7 +326,7 @@ class Publisher:
         return missing
 
     async def _number_again(self, epoch: int, missing: list[Entry], *, all_waiting: bool) -> None:
-        """Give entries that were never stored ids of the epoch we got; the spool is changed before any is sent.
+        """Give entries that were never stored ids of the epoch we got.
 
         With ``all_waiting`` (nothing of this run was sent yet) the missing ones go first, in the order they came in.
         """
@@ -299,13 +343,18 @@ class Publisher:
                 self._sequence += 1
                 waiting.entry = _renumbered(waiting.entry, epoch, self._sequence)
             self._waiting.extend(line)
-            if self._spool is None:
-                return
-            spooled = [waiting.entry for waiting in self._waiting if waiting.spooled]
-            try:
+            self._spool_outdated = self._spool is not None
+
+    async def _update_spool(self) -> None:
+        """Have the disk know the new ids before anything is sent under them: a crash after that would double it.
+
+        Raises DiskError; nothing is sent until the disk takes it.
+        """
+        async with self._spool_lock:
+            if self._spool is not None and self._spool_outdated:
+                spooled = [waiting.entry for waiting in self._waiting if waiting.spooled]
                 await self._spool.rewrite(self._leftovers + spooled)
-            except DiskError as error:
-                log.error("the spool cannot be rewritten; a crash now may publish some events twice", error=str(error))
+                self._spool_outdated = False
 
     async def _send(self) -> bool:
         """Store one batch, or see after a while without any that all is well. False: claim again."""

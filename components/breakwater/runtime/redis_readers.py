@@ -10,10 +10,13 @@ from redis.exceptions import ResponseError
 
 from breakwater.domain.ids import DeskId
 from breakwater.runtime.clocks import InfraClock
+from breakwater.runtime.dead_letters import MOST, SET_ASIDE, index_field, letter_keys, retry_key
 from breakwater.runtime.events import EVENT_NAMES
 from breakwater.runtime.redis_client import LOST, RedisClient, key_of
-from breakwater.runtime.redis_lanes import BusCounters, Lane, StateLane, StreamId, Subscription
+from breakwater.runtime.redis_lanes import BusCounters, Lane, StreamId, Subscription
 from breakwater.runtime.redis_publisher import state_keys
+from breakwater.runtime.redis_retries import RetryLane
+from breakwater.runtime.redis_state_lanes import StateLane
 
 BLOCK_MS = 2000
 """How long the server holds a read without news; must stay well below the socket's timeout."""
@@ -79,6 +82,8 @@ class GroupReader(_Reader):
         self._commands = commands
         self._consumer = consumer
         self._group = group
+        self._counters = counters
+        self._retry_key = retry_key(desk, group)
         producers = sorted({name for item in subscriptions for name in item.producers})
         self.lanes = {
             key_of(desk, producer): Lane(
@@ -91,17 +96,36 @@ class GroupReader(_Reader):
             )
             for producer in producers
         }
+        self.retries = RetryLane(self.lanes, self._settle_retry)
 
     async def _join(self) -> None:
         for key, lane in self.lanes.items():
-            try:
-                await self._client.run("XGROUP", "CREATE", key, self._group, "0", "MKSTREAM")
-            except ResponseError as error:
-                if "BUSYGROUP" not in str(error):
-                    raise
+            await self._join_group(key)
             if lane.last is None:  # later, what is older than the last one counts as seen
+                if lane.resumed_after is None:
+                    lane.resumed_after = await self._last_delivered(key)
                 await self._claim_from_dead_peers(key)
             await self._read_own_pending(key, lane)
+        await self._join_group(self._retry_key)
+        await self._claim_from_dead_peers(self._retry_key)
+        await self._read_pending_retries()
+        self._letters(await self._client.run("XLEN", letter_keys(self._desk)[0]))
+
+    async def _join_group(self, key: str) -> None:
+        """From the stream's beginning, when it is new."""
+        try:
+            await self._client.run("XGROUP", "CREATE", key, self._group, "0", "MKSTREAM")
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+
+    async def _last_delivered(self, key: str) -> StreamId | None:
+        """What the group was given last; None before the first."""
+        for group in await self._client.run("XINFO", "GROUPS", key):
+            if group[b"name"].decode() == self._group:
+                last = _id(group[b"last-delivered-id"])
+                return last if last > (0, 0) else None
+        return None
 
     async def _claim_from_dead_peers(self, key: str) -> None:
         """Entries that a consumer of another name took and never acknowledged become ours, and pending."""
@@ -128,31 +152,70 @@ class GroupReader(_Reader):
                 lane.accept(_id(name), fields.get(b"e"))
             start = entries[-1][0]
 
+    async def _read_pending_retries(self) -> None:
+        start: bytes | str = "0"
+        while True:
+            reply: Reply = await self._client.run(
+                "XREADGROUP", "GROUP", self._group, self._consumer, "COUNT", _COUNT, "STREAMS", self._retry_key, start
+            )
+            entries = reply.get(self._retry_key.encode(), [])
+            if not entries:
+                return
+            for name, fields in entries:
+                if fields:  # else it was handled and removed, and only the acknowledgement is missing
+                    self.retries.accept(_id(name), fields)
+                else:
+                    await self._settle_retry(_id(name))
+            start = entries[-1][0]
+
     async def _read(self) -> None:
+        for key, lane in self.lanes.items():
+            if lane.skipped:
+                # Another process of this name may have taken what is missing and died: then it is pending for us.
+                lane.skipped = False
+                await self._read_own_pending(key, lane)
         keys, block = await _open_lanes(self.lanes)
+        keys.append(self._retry_key)
         reply: Reply = await self._client.run(
             "XREADGROUP", "GROUP", self._group, self._consumer, "COUNT", _COUNT, "BLOCK", block,
             "STREAMS", *keys, *(">" for _ in keys),
         )  # fmt: skip
-        for key, entries in reply.items():
+        for raw, entries in reply.items():
+            stream = raw.decode()
             for name, fields in entries:
-                self.lanes[key.decode()].accept(_id(name), fields.get(b"e"))
+                if stream == self._retry_key:
+                    self.retries.accept(_id(name), fields)
+                else:
+                    self.lanes[stream].accept(_id(name), fields.get(b"e"))
 
     async def _acknowledge(self, key: str, entries: list[StreamId]) -> None:
         await self._commands.run("XACK", key, self._group, *(_text(entry) for entry in entries))
 
-    async def _set_aside(self, key: str, entry: StreamId, data: bytes, reason: str) -> None:
+    async def _settle_retry(self, entry: StreamId) -> None:
+        await self._commands.run("XDEL", self._retry_key, _text(entry))
+        await self._commands.run("XACK", self._retry_key, self._group, _text(entry))
+
+    async def _set_aside(self, key: str, entry: StreamId, data: bytes, reason: str, attempts: int) -> bool:
+        """Whether it is kept: False when there are too many."""
         fields: dict[str, str | bytes] = {
             "stream": key,
             "id": _text(entry),
             "group": self._group,
             "consumer": self._consumer,
             "reason": reason,
+            "attempts": str(attempts),
             "at": self._infra.utc_now().isoformat(),
             "e": data,
         }
-        flat = [part for pair in fields.items() for part in pair]
-        await self._commands.run("XADD", key_of(self._desk, "dead"), "*", *flat)
+        flat: list[str | int | bytes] = [part for pair in fields.items() for part in pair]
+        field = index_field(self._group, key, _text(entry))
+        full, kept = await SET_ASIDE.run(self._commands, list(letter_keys(self._desk)), [MOST, field, *flat])
+        self._letters(kept)
+        return not full
+
+    def _letters(self, kept: int) -> None:
+        self._counters.letters_kept = kept
+        self._counters.letters_full = kept >= MOST
 
 
 class LiveReader(_Reader):

@@ -52,7 +52,8 @@ local holder = redis.call('HGET', KEYS[1], 'who')
 local epoch = tonumber(ARGV[2])
 local last_epoch, last_sequence = last_id(KEYS[2])
 if ARGV[3] == '1' then
-  epoch = math.max(epoch, held + 1, last_epoch + 1)
+  local ours = holder == ARGV[1]  -- claimed before, and the answer was lost: the same epoch, not one more
+  epoch = math.max(epoch, ours and held or held + 1, ours and last_epoch or last_epoch + 1)
 elseif held > epoch or last_epoch > epoch or (held == epoch and holder ~= ARGV[1]) then
   return {0, math.max(held, last_epoch)}
 end
@@ -97,14 +98,29 @@ return {0, stored, ''}
 
 LEFTOVERS = Script(
     """
--- KEYS: stream. ARGV: id and data of each entry that an earlier process may or may not have stored.
--- Answers {error, index of each entry that is not there and can no longer be stored under its id}.
+-- KEYS: stream. ARGV: '1' if an entry before these is missing, then id and data of each entry that an earlier process may or
+-- may not have stored. Answers {error, index of each entry that is not there and can no longer be stored under its id}.
+-- An id taken by another event (two processes began at the same instant) is not there. Nothing is stored past one that is
+-- missing: that one will get a later id.
 local result = {''}
-for i = 1, #ARGV, 2 do
-  local answer = redis.pcall('XADD', KEYS[1], ARGV[i], 'e', ARGV[i + 1])
-  if type(answer) == 'table' and answer.err then
-    if not string.find(answer.err, 'equal or smaller', 1, true) then return {answer.err} end
-    if #redis.call('XRANGE', KEYS[1], ARGV[i], ARGV[i]) == 0 then table.insert(result, (i - 1) / 2) end
+local behind = ARGV[1] == '1'
+for i = 2, #ARGV, 2 do
+  local there = redis.call('XRANGE', KEYS[1], ARGV[i], ARGV[i])[1]
+  local missing = behind
+  if there then
+    missing = there[2][2] ~= ARGV[i + 1]
+  elseif not behind then
+    local answer = redis.pcall('XADD', KEYS[1], ARGV[i], 'e', ARGV[i + 1])
+    if type(answer) == 'table' and answer.err then
+      if not string.find(answer.err, 'equal or smaller', 1, true) then return {answer.err} end
+      -- A later one of its epoch is there: so was this one, and it has been trimmed since.
+      local epoch = string.match(ARGV[i], '^%d+')
+      missing = #redis.call('XRANGE', KEYS[1], ARGV[i], epoch, 'COUNT', 1) == 0
+    end
+  end
+  if missing then
+    behind = true
+    table.insert(result, (i - 2) / 2)
   end
 end
 return result
@@ -113,11 +129,16 @@ return result
 
 STATE = Script(
     """
--- KEYS: owner hash, state stream, hash of latest values. ARGV: who, epoch, producer, data. Answers as PUBLISH does.
+-- KEYS: owner hash, state stream, hash of latest values. ARGV: who, epoch, producer, data, channel, sequence.
+-- Answers as PUBLISH does, and 3 when a later one of this producer came first: an older state never overwrites a newer one.
 local held = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
 local epoch = tonumber(ARGV[2])
 if held > epoch or (held == epoch and redis.call('HGET', KEYS[1], 'who') ~= ARGV[1]) then return {1, 0, ''} end
 if held < epoch then return {2, 0, ''} end
+local field = 'state:' .. ARGV[5]
+local last_epoch, last_sequence = string.match(redis.call('HGET', KEYS[1], field) or '0-0', '^(%d+)-(%d+)$')
+if tonumber(last_epoch) == epoch and tonumber(ARGV[6]) <= tonumber(last_sequence) then return {3, 0, ''} end
+redis.call('HSET', KEYS[1], field, ARGV[2] .. '-' .. ARGV[6])
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', 100, '*', 'e', ARGV[4])
 redis.call('HSET', KEYS[3], ARGV[3], ARGV[4])
 return {0, 1, ''}

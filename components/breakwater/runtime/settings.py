@@ -16,6 +16,7 @@ import msgspec
 
 from breakwater.domain.ids import DeskId
 from breakwater.domain.policy import TradingMode
+from breakwater.runtime.redis_urls import parse_server_url
 
 T = TypeVar("T")
 
@@ -232,7 +233,7 @@ def _port(text: str) -> int:
 def _url(*schemes: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         parts = urlsplit(text)
-        if parts.scheme not in schemes or not (parts.netloc or (parts.scheme == "unix" and parts.path)):
+        if parts.scheme not in schemes or not parts.netloc:
             raise ValueError(f"give a URL that begins with {' or '.join(scheme + '://' for scheme in schemes)}")
         return text
 
@@ -240,8 +241,9 @@ def _url(*schemes: str) -> Callable[[str], str]:
 
 
 def parse_redis_url(text: str) -> str:
-    """``text``, if it is the URL of a Redis. Raises ValueError with the remedy."""
-    return _url("redis", "rediss", "unix")(text)
+    """``text``, if it is the URL of a Redis (redis_urls). Raises ValueError with the remedy."""
+    parse_server_url(text)
+    return text
 
 
 def _number(text: str) -> Decimal:

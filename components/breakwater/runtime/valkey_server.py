@@ -73,6 +73,9 @@ class EmbeddedServer(Service):
         self.socket = self.directory / "server.sock"
         self.version = ""
         self.restarts = 0
+        self.may_start_again = asyncio.Event()
+        """Cleared: a server that died stays away until it is set again. For drills."""
+        self.may_start_again.set()
         self._start_timeout = start_timeout
         self._own_socket_directory: Path | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -210,6 +213,7 @@ class EmbeddedServer(Service):
             log.error("embedded server died; starting it again", exit_code=code, log=self._log_tail(3))
             pause = 0.1 if asyncio.get_running_loop().time() - began > 30 else min(pause * 2, 5.0)
             await asyncio.sleep(pause)
+            await self.may_start_again.wait()
             try:
                 await self._launch()
             except ServerError as error:
@@ -242,6 +246,15 @@ class EmbeddedServer(Service):
             return "\n".join(self._log_file.read_text(errors="replace").splitlines()[-lines:])
         except OSError:
             return "(no log)"
+
+
+def running_url(directory: Path) -> str | None:
+    """Address of the embedded server that runs on ``directory``, whoever started it; None: none does."""
+    try:
+        number, _, socket = (directory.absolute() / "server.pid").read_text().strip().partition("\n")
+        return f"unix://{socket}" if _is_server_on(int(number), socket) else None
+    except (OSError, ValueError):
+        return None
 
 
 def _is_server_on(pid: int, socket: str) -> bool:

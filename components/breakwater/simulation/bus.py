@@ -7,7 +7,7 @@ are stored encoded, so what cannot travel fails here as it would there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -162,17 +162,22 @@ class MemoryBus:
         producers: Collection[str],
         types: Collection[type[Payload]],
         group: str | None,
+        at_once: int = 1,
     ) -> None:
         self._must_not_run("subscribe")
         names = _names(types)
         self._subscriptions += [
-            _Subscription(self._broker, self.desk, producer, self.producer, group, names, handler, self._infra)
+            _Subscription(self._broker, self.desk, producer, self.producer, group, names, handler, self._infra, at_once)
             for producer in dict.fromkeys(producers)
         ]
 
     def watch_state(self, handler: Handler, *, types: Collection[type[Payload]]) -> None:
         self._must_not_run("watch_state")
         self._watches.append(_Watch(self._broker, self.desk, self.producer, _names(types), handler))
+
+    def watch_gaps(self, listener: Callable[[str], None], *, producers: Collection[str]) -> None:
+        """Nothing is ever missing here."""
+        self._must_not_run("watch_gaps")
 
     async def start(self) -> None:
         self._must_not_run("start")
@@ -189,6 +194,10 @@ class MemoryBus:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+
+    @property
+    def trouble(self) -> str:
+        return ""
 
     @property
     def connected(self) -> bool:
@@ -264,6 +273,7 @@ class _Subscription(_Reader):
         names: frozenset[str],
         handler: Handler,
         infra: InfraClock,
+        at_once: int,
     ) -> None:
         self._stream = broker._stream((desk, producer))
         super().__init__(broker, f"{consumer}.{group or 'live'}<{producer}", (self._stream.wakers,))
@@ -271,6 +281,9 @@ class _Subscription(_Reader):
         self._names = names
         self._handler = handler
         self._infra = infra
+        self._at_once = at_once
+        self._in_hand: set[int] = set()
+        self._handling: asyncio.TaskGroup | None = None
         self._next = 0
 
     def begin(self) -> None:
@@ -280,9 +293,19 @@ class _Subscription(_Reader):
         self._next = self._broker._cursors.setdefault(self._key, 0)
         self._broker._owners[self._key] = self  # an earlier reader of this group has lost it
 
+    async def run(self) -> None:
+        if self._at_once == 1:
+            await super().run()
+        async with asyncio.TaskGroup() as handling:
+            self._handling = handling
+            await super().run()
+
     async def _drain(self) -> None:
+        if self._at_once > 1:
+            await self._drain_at_once()
+            return
         retry_s = FIRST_RETRY_S
-        while self._broker.up and self._mine() and self._next < len(self._stream.events):
+        while self._may_read():
             stored = self._stream.events[self._next]
             if stored.type in self._names and not await self._offer(self._handler, stored.event):
                 await self._infra.sleep(retry_s)
@@ -292,6 +315,32 @@ class _Subscription(_Reader):
             self._next += 1
             if self._key is not None and self._mine():
                 self._broker._cursors[self._key] = self._next
+
+    async def _drain_at_once(self) -> None:
+        assert self._handling is not None
+        while self._may_read() and len(self._in_hand) < self._at_once:
+            if self._stream.events[self._next].type in self._names:
+                self._in_hand.add(self._next)
+                self._handling.create_task(self._handle(self._next), name=f"{self.name}.{self._next}")
+            self._next += 1
+        self._settle()
+
+    async def _handle(self, index: int) -> None:
+        retry_s = FIRST_RETRY_S
+        while self._mine() and not await self._offer(self._handler, self._stream.events[index].event):
+            await self._infra.sleep(retry_s)
+            retry_s = min(LAST_RETRY_S, retry_s * 2)
+        self._in_hand.discard(index)
+        self._settle()
+        self.wake.set()
+
+    def _settle(self) -> None:
+        """What comes before the first event that is still in hand has been handled."""
+        if self._key is not None and self._mine():
+            self._broker._cursors[self._key] = min(self._in_hand, default=self._next)
+
+    def _may_read(self) -> bool:
+        return self._broker.up and self._mine() and self._next < len(self._stream.events)
 
     def _mine(self) -> bool:
         return self._key is None or self._broker._owners.get(self._key) is self

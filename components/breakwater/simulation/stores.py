@@ -40,6 +40,10 @@ class MemoryDisk:
         """All files, sorted."""
         return sorted(self._files)
 
+    async def remove(self, name: str) -> None:
+        await asyncio.sleep(0)
+        self._files.pop(_checked(name), None)
+
 
 class DyingDisk(MemoryDisk):
     """A volume whose machine dies in the middle of its ``fatal``-th write (counted from 1).
@@ -76,6 +80,11 @@ class DyingDisk(MemoryDisk):
         if not self._lives():
             raise DiskError(f"{name}: the machine died")
         await super().truncate(name, size)
+
+    async def remove(self, name: str) -> None:
+        if not self._lives():
+            raise DiskError(f"{name}: the machine died")
+        await super().remove(name)
 
     def after_restart(self) -> MemoryDisk:
         """What the next machine finds."""

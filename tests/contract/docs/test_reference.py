@@ -215,7 +215,7 @@ async def _app_of_a_desk(simulation: Simulation) -> FastAPI:
     desk = Desk(world.ports, [])
     page = DashboardService(desk.context("dashboard"), DeskFacts("synthetic", "0", datetime.now(UTC)))
     desk.add(page)
-    app = _app(desk, page, world.ports, "127.0.0.1", TOKEN)
+    app = _app(desk, page, world.ports, "127.0.0.1", TOKEN, Path("nowhere"))
     await desk.stop()
     await world.close()
     return app

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from breakwater.runtime.journal import decode_line
+
 pytestmark = pytest.mark.timeout(120)
 USAGE, UNREACHABLE = 2, 4
 
@@ -133,6 +135,27 @@ def test_port_in_use_is_named_with_the_remedy_and_leaves_no_child(
     assert "--port 0" in result.said
     pid_file = tmp_path / "state" / "valkey" / "server.pid"
     assert not pid_file.exists() or not running(int(pid_file.read_text().split()[0]))
+
+
+def test_desk_that_trades_is_backed_up_whole_and_nothing_is_restored_over_it(traded: Any, tmp_path: Path) -> None:
+    file, target = tmp_path / "desk.backup", tmp_path / "elsewhere"
+    made = traded.run("backup", str(file), "--json")
+    assert (made.code, made.json()["desk"], made.json()["running"]) == (0, "main", True), made.said
+    assert traded.token.encode() not in file.read_bytes()
+    over = traded.run("restore", str(file), "--force")
+    assert (over.code, f"a desk already runs from {traded.state}" in over.said) == (2, True)
+    assert traded.run("restore", str(file), "--state-dir", str(target)).code == 0
+    book = type(traded.venue)(target / "venue" / "state.json")
+    assert book.wrongs() == []
+    assert {record.client_order_id for record in book.read().audit} <= {
+        record.client_order_id for record in traded.venue.read().audit
+    }
+    checked = traded.run("audit", "verify", "--file", str(target / "components/emergency_stop/audit.jsonl"))
+    assert (checked.code, "WHOLE" in checked.said) == (0, True)
+    for journal in ("execution/execution.journal", "portfolio/portfolio.journal", "risk_manager/proposals.jsonl"):
+        lines = (target / "components" / journal).read_bytes().split(b"\n")[:-1]
+        assert lines
+        assert all(decode_line(line) for line in lines), journal
 
 
 def test_second_desk_and_other_market_on_one_directory_are_refused_and_harm_nobody(traded: Any) -> None:

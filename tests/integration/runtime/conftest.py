@@ -19,7 +19,7 @@ from breakwater.runtime.bus import Handler
 from breakwater.runtime.clocks import WallInfraClock
 from breakwater.runtime.events import CandleClosed, Event
 from breakwater.runtime.file_disk import FileDisk
-from breakwater.runtime.ports import Disk
+from breakwater.runtime.ports import Volume
 from breakwater.runtime.redis_bus import RedisBus
 from breakwater.runtime.redis_client import RedisClient
 from breakwater.runtime.valkey_server import EmbeddedServer
@@ -65,7 +65,7 @@ class MakeBus(Protocol):
         self,
         producer: str,
         *,
-        disk: Disk | None = None,
+        disk: Volume | None = None,
         group: str | None = None,
         reads: str = "",
         handler: Handler | None = None,
@@ -80,7 +80,7 @@ async def make_bus(server: EmbeddedServer) -> AsyncIterator[MakeBus]:
         async def make(
             producer: str,
             *,
-            disk: Disk | None = None,
+            disk: Volume | None = None,
             group: str | None = None,
             reads: str = "",
             handler: Handler | None = None,
@@ -96,7 +96,7 @@ async def make_bus(server: EmbeddedServer) -> AsyncIterator[MakeBus]:
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
+def disk(tmp_path: Path) -> Iterator[Volume]:
     volume = FileDisk(tmp_path / "volume", owner="test")
     yield volume
     volume.close()

@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from breakwater.runtime.manifests import load_manifests
+from breakwater.runtime.policy_copy import PolicyCopy, encode_copy
+from breakwater.runtime.resources import profile_file
+
 NO_TRIP: dict[str, Any] = {"stop": {"state": "ARMED", "trip_id": None}, "market": {"speed": "1"}}
 COOLING: dict[str, Any] = {"stop": {"state": "COOLING_DOWN", "trip_id": "main-7"}, "market": {"speed": "20"}}
 TAKEN = {"accepted": True, "code": "ACCEPTED", "text": "tripped"}
@@ -222,3 +226,62 @@ def test_light_commands_import_neither_exchange_nor_server(arguments: list[str],
     command = [sys.executable, "-c", script, *arguments]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
+
+
+def snapshot_bytes(version: int = 3) -> bytes:
+    manifests = load_manifests(profile_file("NORMAL"))
+    return encode_copy(PolicyCopy(version, manifests, ()))
+
+
+def test_policy_snapshot_is_written_whole_and_replaces_nothing_unasked(
+    breakwater: Any, desk: Any, tmp_path: Path
+) -> None:
+    desk.answers["GET", "/v1/policy/snapshot"] = (200, snapshot_bytes())
+    found = breakwater("policy", "snapshot", "kept.json")
+    assert (found.code, found.out.strip()) == (0, "✓ version 3 is in kept.json")
+    assert (tmp_path / "kept.json").read_bytes() == snapshot_bytes()
+    again = breakwater("policy", "snapshot", "kept.json")
+    assert again.code == 2
+    assert "there is one already" in again.err
+    assert breakwater("policy", "snapshot", "kept.json", "--force").code == 0
+
+
+def test_policy_restore_sends_the_snapshot_and_names_who_and_from_what(
+    breakwater: Any, desk: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "kept.json").write_bytes(snapshot_bytes())
+    answer = {
+        "version": 9,
+        "snapshot": 3,
+        "changed": True,
+        "changes": ["x: 1 -> 2"],
+        "effective": [],
+        "waits": [],
+        "notes": [],
+    }
+    desk.answers["POST", "/v1/policy/restore"] = (200, answer)
+    found = breakwater("policy", "restore", "kept.json", "--yes")
+    assert found.code == 0
+    assert "version 9 is in force" in found.out
+    assert "x: 1 -> 2" in found.out
+    assert desk.received[-1][3] == snapshot_bytes()
+
+
+def test_policy_restore_without_anybody_to_ask_changes_nothing(breakwater: Any, desk: Any, tmp_path: Path) -> None:
+    (tmp_path / "kept.json").write_bytes(snapshot_bytes())
+    found = breakwater("policy", "restore", "kept.json")
+    assert found.code == 2
+    assert "--yes" in found.err
+    assert desk.received == []
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2])
+def test_policy_restore_of_a_snapshot_cut_short_says_so_and_asks_nobody(
+    breakwater: Any, desk: Any, tmp_path: Path, cut: int
+) -> None:
+    (tmp_path / "kept.json").write_bytes(snapshot_bytes()[: -cut or None].replace(b'"NORMAL"', b'"AGGRESSIVE"'))
+    found = breakwater("policy", "restore", "kept.json", "--yes")
+    assert found.code == 2
+    assert "no whole snapshot" in found.err
+    assert "Nothing was changed" in found.err
+    assert desk.received == []

@@ -107,7 +107,10 @@ async def test_show_gives_limits_requested_and_effective_with_history(desk: Desk
     assert [entry["who"] for entry in found["history"]] == ["test"]
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", ""), ("POST", "?who=a"), ("POST", "/diff")])
+CALLS = [("GET", ""), ("POST", "?who=a"), ("POST", "/diff"), ("GET", "/snapshot"), ("POST", "/restore?who=a")]
+
+
+@pytest.mark.parametrize(("method", "path"), CALLS)
 async def test_every_call_needs_the_token(desk: Desk, method: str, path: str) -> None:
     desk.client.headers["Authorization"] = "Bearer wrong"
     assert (await desk.client.request(method, f"/v1/policy{path}", content=NORMAL)).status_code == 401
@@ -212,3 +215,42 @@ async def test_apply_while_the_store_is_away_says_so_and_changes_nothing(desk: D
     assert answer.status_code == 503
     assert "nothing was changed" in answer.json()["errors"][0]["remedy"]
     assert desk.version() == 1
+
+
+async def test_snapshot_comes_back_into_force_as_a_new_version(desk: Desk) -> None:
+    taken = (await desk.client.get("/v1/policy/snapshot")).content
+    await desk.post(NORMAL.replace("maxConcurrentPositions: 5", "maxConcurrentPositions: 3"))
+    dry = {"who": "anna", "dry": "true"}
+    looked = (await desk.client.post("/v1/policy/restore", content=taken, params=dry)).json()
+    assert (looked["version"], looked["snapshot"], desk.version()) == (2, 1, 2)
+    assert looked["effective"] == ["effective.maxConcurrentPositions: 3 -> 5"]
+    found = (await desk.post(taken.decode(), "/v1/policy/restore")).json()
+    assert (found["version"], found["snapshot"], found["changed"]) == (3, 1, True)
+    assert desk.announced == [1, 2, 3]
+    assert [entry.who for entry in desk.store.history()] == ["test", "anna", "anna"]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[: len(data) // 2], lambda data: data.replace(b"NORMAL", b"AGGRESSIVE")]
+)
+async def test_damaged_snapshot_is_refused_and_nothing_changes(desk: Desk, damage: Any) -> None:
+    taken = (await desk.client.get("/v1/policy/snapshot")).content
+    answer = await desk.post(damage(taken).decode(), "/v1/policy/restore")
+    assert answer.status_code == 422
+    assert "no whole snapshot" in answer.json()["errors"][0]["problem"]
+    assert desk.version() == 1
+
+
+async def test_snapshot_is_judged_as_any_change_and_a_store_that_is_away_changes_nothing(desk: Desk) -> None:
+    await desk.post(NORMAL.replace("tradingMode: Paper", "tradingMode: Staging"))
+    taken = (await desk.client.get("/v1/policy/snapshot")).content.decode()
+    await desk.post(NORMAL)
+    desk.positions = 1
+    assert (await desk.post(taken, "/v1/policy/restore")).status_code == 409
+    desk.positions, desk.kv.away = 0, True
+    assert (await desk.post(taken, "/v1/policy/restore")).status_code == 503
+    assert desk.version() == 3
+
+
+async def test_snapshot_longer_than_any_policy_is_not_read_to_its_end(desk: Desk) -> None:
+    assert (await desk.post(" " * (2**20 + 1), "/v1/policy/restore")).status_code == 413

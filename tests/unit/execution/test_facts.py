@@ -45,7 +45,10 @@ class Desk:
             hold="",
         )
         policies = SimpleNamespace(current=lambda: in_force)
-        self.finder = FactFinder(books, policies, InstrumentBook([facts.instrument]), clocks)
+        self.trouble = ""
+        self.finder = FactFinder(
+            books, policies, InstrumentBook([facts.instrument]), clocks, events_trouble=lambda: self.trouble
+        )
 
     def judge(self, order: Proposal) -> Approval | Refusal:
         return decide(order, self.finder.for_proposal(order, first=True))
@@ -82,3 +85,13 @@ def test_exit_of_no_number_is_refused(desk: Desk, reduction: Callable[..., Propo
     refused = desk.judge(reduction(quantity=Decimal(quantity)))
     assert isinstance(refused, Refusal)
     assert refused.code is RefusalCode.QUANTITY_GRID
+
+
+def test_desk_whose_events_may_not_be_kept_opens_nothing_and_still_exits(
+    desk: Desk, entry: Callable[..., Proposal], reduction: Callable[..., Proposal]
+) -> None:
+    desk.trouble = "the buffer is full"
+    assert desk.finder.for_desk().events_trouble == "the buffer is full"
+    refused = desk.judge(entry(expires_at=desk.now.replace(year=desk.now.year + 1)))
+    assert isinstance(refused, Refusal)
+    assert isinstance(desk.judge(reduction()), Approval)

@@ -38,6 +38,7 @@ CLOSED: list[tuple[dict[str, Any], RefusalCode]] = [
     ({"stop__state": StopState.DISABLED, "mode": TradingMode.LIVE}, RefusalCode.STOP_DISABLED_LIVE),
     ({"policy_stale": True}, RefusalCode.POLICY_STALE),
     ({"policy_hold": "the desk has two EmergencyStops"}, RefusalCode.POLICY_ON_HOLD),
+    ({"events_trouble": "the buffer is full"}, RefusalCode.EVENTS_NOT_SAFE),
     ({"reconciled": False}, RefusalCode.NOT_RECONCILED),
     ({"passive_breach": "exposure 205 %"}, RefusalCode.PASSIVE_BREACH),
 ]

@@ -227,7 +227,8 @@ def test_newer_signal_replaces_a_waiting_one(on_desk: OnDesk) -> None:
         await desk.signal("new")
         await desk.lease()
         assert [p.signal_id for p in desk.proposals] == ["new"]
-        assert desk.codes == [RefusalCode.STOP_UNKNOWN]
+        assert desk.codes == [RefusalCode.SIGNAL_SUPERSEDED]
+        assert "not been heard" in desk.refusals[0].text, "what it waited for is said too"
 
     on_desk(play)
 

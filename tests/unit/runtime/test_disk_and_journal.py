@@ -13,7 +13,6 @@ from breakwater.runtime import file_disk
 from breakwater.runtime.file_disk import FileDisk
 from breakwater.runtime.journal import Journal, JournalCorrupt, TypedJournal
 from breakwater.runtime.ports import DiskError
-from breakwater.runtime.spool import Entry, Spool
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -190,14 +189,3 @@ async def test_a_rewrite_whose_durability_is_unknown_ends_the_use_of_the_file(
     assert await after.load() == [b"6"]
     await after.append(b"4")
     assert await Journal(disk, "j").load() == [b"6", b"4"]
-
-
-async def test_spool_with_a_damaged_line_gives_the_others(disk: FileDisk) -> None:
-    spool = Spool(disk)
-    await spool.load()
-    entries = [Entry(7, n, b'{"n":%d}' % n) for n in range(1, 4)]
-    await spool.append(entries)
-    raw = disk.read("bus-spool.jsonl") or b""
-    await disk.replace("bus-spool.jsonl", raw.replace(b'"n":2}', b'"n":9}'))
-    assert await Spool(disk).load() == [entries[0], entries[2]]
-    assert await Spool(disk).load() == [entries[0], entries[2]]

@@ -33,7 +33,7 @@ async def test_entry_that_arrives_while_the_last_is_acknowledged_is_handled_and_
         if (1, 5) in entries:
             third.set()
 
-    async def set_aside(entry: StreamId, data: bytes, reason: str) -> None:
+    async def set_aside(entry: StreamId, data: bytes, reason: str, attempts: int) -> bool:
         raise AssertionError(reason)
 
     subscription = Subscription(handle, frozenset({"writer"}), (MarkPrice,), "group")
