@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from breakwater.domain.evaluators.base import Breach, EvaluationInput
-from breakwater.domain.money import plain
+from breakwater.domain.money import to_four_places
 from breakwater.domain.stop_state import Trigger
 
 
@@ -21,7 +21,7 @@ class DailyDrawdown:
             measured=measured,
             limit=limit,
             binding=facts.rules.daily_drawdown_binding,
-            text=f"daily drawdown {measured:.4f} % reached the limit of {plain(limit)} %",
+            text=f"daily drawdown {to_four_places(measured)} % reached the limit of {limit} %",
         )
 
 
