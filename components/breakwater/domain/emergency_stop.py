@@ -261,8 +261,8 @@ def _debounce(memory: Memory, breaches: list[Breach], snapshot: Snapshot, rules:
     waiting = memory.pending
     if not breaches and not waiting:
         return Step(memory)
-    after: list[Pending] = []
-    facts: list[Fact] = []
+    after: tuple[Pending, ...] = ()
+    facts: tuple[Fact, ...] = ()
     for breach in breaches:
         key = breach.trigger + "/" + breach.binding
         first = None
@@ -274,10 +274,10 @@ def _debounce(memory: Memory, breaches: list[Breach], snapshot: Snapshot, rules:
         ):
             return make_trip(memory, rules, breach, now)
         if first is None:
-            facts.append(Noted("breach_seen", now, breach.text))
+            facts += (Noted("breach_seen", now, breach.text),)
             first = Pending(key, snapshot.sequence, snapshot.time, breach)
-        after.append(first)
+        after += (first,)
     if waiting and snapshot.marks_missing:
         # Incomplete figures may confirm a breach but never clear one.
-        after = [*waiting, *(pending for pending in after if pending not in waiting)]
-    return Step(replace(memory, pending=tuple(after)), tuple(facts))
+        after = (*waiting, *(pending for pending in after if pending not in waiting))
+    return Step(replace(memory, pending=after), facts)

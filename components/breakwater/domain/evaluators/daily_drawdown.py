@@ -16,13 +16,8 @@ class DailyDrawdown:
         measured = facts.daily_drawdown_pct
         if facts.snapshot is None or measured < limit:
             return None
-        return Breach(
-            trigger=self.trigger,
-            measured=measured,
-            limit=limit,
-            binding=facts.rules.daily_drawdown_binding,
-            text=f"daily drawdown {to_four_places(measured)} % reached the limit of {limit} %",
-        )
+        text = f"daily drawdown {to_four_places(measured)} % reached the limit of {limit!s} %"
+        return Breach(self.trigger, measured, limit, facts.rules.daily_drawdown_binding, text)
 
 
 EVALUATOR = DailyDrawdown()

@@ -16,13 +16,8 @@ class OpenLoss:
         if facts.snapshot is None or facts.snapshot.open_loss_pct < limit:
             return None
         measured = facts.snapshot.open_loss_pct
-        return Breach(
-            trigger=self.trigger,
-            measured=measured,
-            limit=limit,
-            binding=facts.rules.open_loss_binding,
-            text=f"open loss {to_four_places(measured)} % of the wallet reached the limit of {limit} %",
-        )
+        text = f"open loss {to_four_places(measured)} % of the wallet reached the limit of {limit!s} %"
+        return Breach(self.trigger, measured, limit, facts.rules.open_loss_binding, text)
 
 
 EVALUATOR = OpenLoss()
