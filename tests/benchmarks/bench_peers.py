@@ -11,7 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from msgspec.structs import replace
-from tests.benchmarks.harness import Bench, higher, lower, quantile, timed
+from tests.benchmarks.harness import Bench, higher, lower, quantile, timed, undisturbed
 from tests.benchmarks.peers.process import Peer
 from tests.benchmarks.peers.venvs import FREQTRADE, NAUTILUS
 from tests.benchmarks.samples import BTC, ENTRY, FACTS, LIMITS, NOW, POLICY, STOP_SPEC
@@ -70,7 +70,7 @@ def gate_against_nautilus() -> dict[str, float]:
                     kept.append(block)
     return {
         "gate.decisions_against_nautilus": _seconds(cash) / _seconds(ours),
-        "gate.p99_against_nautilus": _p99(cash) / _p99(ours),
+        "gate.p99_against_nautilus": undisturbed(cash, 0.99) / undisturbed(ours, 0.99),
         "gate.decisions_against_nautilus_unchecked": _seconds(margin) / _seconds(ours),
     }
 
@@ -91,10 +91,6 @@ def _our_block(number: int) -> list[float]:
 def _seconds(blocks: list[list[float]]) -> float:
     """Of a block; over blocks the lower quartile, which are those that nothing else on the machine came between."""
     return quantile([sum(block) for block in blocks], 0.25)
-
-
-def _p99(blocks: list[list[float]]) -> float:
-    return quantile([quantile(block, 0.99) for block in blocks], 0.25)
 
 
 # ------------------------------------------------------------------------------------------------ drawdown

@@ -81,6 +81,11 @@ def quantile(samples: list[float], share: float) -> float:
     return sorted(samples)[min(len(samples) - 1, int(len(samples) * share))]
 
 
+def undisturbed(blocks: list[list[float]], share: float) -> float:
+    """``quantile`` of each block; over blocks the lower quartile, which are those that nothing else on the machine came between."""
+    return quantile([quantile(block, share) for block in blocks], 0.25)
+
+
 def timed(work: Callable[[], object]) -> float:
     """Seconds of one call."""
     began = time.perf_counter()

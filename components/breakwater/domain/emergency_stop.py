@@ -258,22 +258,26 @@ def _reappeared(latched: Latched, what: str) -> Breach:
 
 
 def _debounce(memory: Memory, breaches: list[Breach], snapshot: Snapshot, rules: StopRules, now: datetime) -> Step:
-    if not breaches and not memory.pending:
+    waiting = memory.pending
+    if not breaches and not waiting:
         return Step(memory)
-    before = {pending.key: pending for pending in memory.pending} if memory.pending else {}
-    after: list[Pending] = []
-    facts: list[Fact] = []
+    after: tuple[Pending, ...] = ()
+    facts: tuple[Fact, ...] = ()
     for breach in breaches:
         key = breach.trigger + "/" + breach.binding
-        first = before.get(key)
+        first = None
+        for pending in waiting:  # a handful at most
+            if pending.key == key:
+                first = pending
         if breach.trigger in _AT_ONCE or (
             first is not None and snapshot.sequence != first.sequence and snapshot.time - first.time >= CONFIRM_AFTER
         ):
             return make_trip(memory, rules, breach, now)
         if first is None:
-            facts.append(Noted("breach_seen", now, breach.text))
-        after.append(first or Pending(key, snapshot.sequence, snapshot.time, breach))
-    if snapshot.marks_missing:
+            facts += (Noted("breach_seen", now, breach.text),)
+            first = Pending(key, snapshot.sequence, snapshot.time, breach)
+        after += (first,)
+    if waiting and snapshot.marks_missing:
         # Incomplete figures may confirm a breach but never clear one.
-        after = [*memory.pending, *(pending for pending in after if pending.key not in before)]
-    return Step(replace(memory, pending=tuple(after)), tuple(facts))
+        after = (*waiting, *(pending for pending in after if pending not in waiting))
+    return Step(replace(memory, pending=after), facts)

@@ -105,47 +105,47 @@ def check_reduction(proposal: Proposal, facts: GateFacts) -> Refusal | None:
 def closed_because(facts: GateFacts) -> Refusal | None:
     """Why nothing may be opened, whatever the order; None while the gate is open."""
     if facts.halted_by_person:
-        return refuse(
+        return Refusal(
             RefusalCode.HALTED_BY_PERSON, "a person halted this desk; reset the emergency stop to trade again"
         )
     stop = facts.stop
     if stop is None:
-        return refuse(RefusalCode.STOP_UNKNOWN, "the emergency stop has not been heard yet; is its component running?")
+        return Refusal(RefusalCode.STOP_UNKNOWN, "the emergency stop has not been heard yet; is its component running?")
     state, mode = stop.state, facts.mode
     if state is not _ARMED and state is not _DISABLED:
         return refuse_stopped(stop)
     if not facts.stop_lease_fresh:
-        return refuse(
+        return Refusal(
             RefusalCode.STOP_LEASE_EXPIRED,
             f"nothing heard from the emergency stop for more than its lease of {plain(stop.lease_seconds)} s; "
             "check its component and Redis",
         )
     if stop.reduce_only:
-        return refuse(
+        return Refusal(
             _STOP_REDUCE_ONLY,
             f"the emergency stop allows exits only: {stop.reduce_only_reason or 'no reason given'}",
         )
     if facts.limits is None or mode is None:
-        return refuse(RefusalCode.POLICY_MISSING, "no trading policy is in force; apply one")
+        return Refusal(RefusalCode.POLICY_MISSING, "no trading policy is in force; apply one")
     if state is _DISABLED and mode is _LIVE:
-        return refuse(RefusalCode.STOP_DISABLED_LIVE, "the emergency stop is disabled; Live trading needs it enabled")
+        return Refusal(RefusalCode.STOP_DISABLED_LIVE, "the emergency stop is disabled; Live trading needs it enabled")
     if facts.policy_stale:
-        return refuse(
+        return Refusal(
             RefusalCode.POLICY_STALE,
             "the trading policy is not confirmed: Redis has not answered for 10 minutes, or another copy of the policy "
             "differs from what Redis holds; check Redis",
         )
     if facts.policy_hold:
-        return refuse(RefusalCode.POLICY_ON_HOLD, f"the trading policy is on hold: {facts.policy_hold}")
+        return Refusal(RefusalCode.POLICY_ON_HOLD, f"the trading policy is on hold: {facts.policy_hold}")
     if facts.events_trouble:
-        return refuse(RefusalCode.EVENTS_NOT_SAFE, f"what the desk does may not be kept: {facts.events_trouble}")
+        return Refusal(RefusalCode.EVENTS_NOT_SAFE, f"what the desk does may not be kept: {facts.events_trouble}")
     if not facts.reconciled:
-        return refuse(
+        return Refusal(
             RefusalCode.NOT_RECONCILED,
             "the account has not been reconciled with the venue; see the execution component's report for what differs",
         )
     if facts.passive_breach:
-        return refuse(RefusalCode.PASSIVE_BREACH, f"a limit is breached by price moves: {facts.passive_breach}")
+        return Refusal(RefusalCode.PASSIVE_BREACH, f"a limit is breached by price moves: {facts.passive_breach}")
     return None
 
 

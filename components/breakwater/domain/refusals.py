@@ -88,4 +88,4 @@ class Refusal(msgspec.Struct, frozen=True):
 
     code: RefusalCode
     text: str
-    numbers: dict[str, str] = msgspec.field(default_factory=dict)
+    numbers: dict[str, str] = {}

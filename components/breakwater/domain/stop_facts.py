@@ -41,7 +41,7 @@ class Rebased(msgspec.Struct, frozen=True, tag="rebased"):
     transfers: Decimal | None = None
 
 
-class Noted(msgspec.Struct, frozen=True, tag="noted"):
+class Noted(msgspec.Struct, frozen=True, gc=False, tag="noted"):
     """Something for the audit alone: a refused change of the spec, a breach seen for the first time, a damaged file."""
 
     kind: str

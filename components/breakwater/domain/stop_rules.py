@@ -9,11 +9,12 @@ import msgspec
 
 from breakwater.domain.emergency_stop_spec import EmergencyStopSpec, OnMissingData
 from breakwater.domain.limits import EffectiveLimits
+from breakwater.domain.money import plain
 from breakwater.domain.policy import TradingMode
 
 
 class StopRules(msgspec.Struct, frozen=True):
-    """Percentages: 5 means 5 %. ``..._binding`` names the setting a limit came from."""
+    """Percentages: 5 means 5 %, written plainly, so that they can be shown as they are. ``..._binding`` names the setting a limit came from."""
 
     enabled: bool
     live: bool
@@ -47,9 +48,9 @@ def stop_rules(spec: EmergencyStopSpec, limits: EffectiveLimits, mode: TradingMo
     return StopRules(
         enabled=spec.enabled,
         live=mode is TradingMode.LIVE,
-        max_daily_drawdown_pct=limits.max_daily_drawdown_pct.value,
+        max_daily_drawdown_pct=Decimal(plain(limits.max_daily_drawdown_pct.value)),
         daily_drawdown_binding=limits.max_daily_drawdown_pct.binding.value,
-        max_open_loss_pct=limits.max_open_loss_pct.value,
+        max_open_loss_pct=Decimal(plain(limits.max_open_loss_pct.value)),
         open_loss_binding=limits.max_open_loss_pct.binding.value,
         max_consecutive_errors=spec.max_consecutive_errors,
         cooldown=timedelta(minutes=spec.cooldown_minutes),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from breakwater.domain.evaluators.base import Breach, EvaluationInput
-from breakwater.domain.money import plain
+from breakwater.domain.money import to_four_places
 from breakwater.domain.stop_state import Trigger
 
 
@@ -16,13 +16,8 @@ class DailyDrawdown:
         measured = facts.daily_drawdown_pct
         if facts.snapshot is None or measured < limit:
             return None
-        return Breach(
-            trigger=self.trigger,
-            measured=measured,
-            limit=limit,
-            binding=facts.rules.daily_drawdown_binding,
-            text=f"daily drawdown {measured:.4f} % reached the limit of {plain(limit)} %",
-        )
+        text = f"daily drawdown {to_four_places(measured)} % reached the limit of {limit!s} %"
+        return Breach(self.trigger, measured, limit, facts.rules.daily_drawdown_binding, text)
 
 
 EVALUATOR = DailyDrawdown()

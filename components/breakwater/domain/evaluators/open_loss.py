@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from breakwater.domain.evaluators.base import Breach, EvaluationInput
-from breakwater.domain.money import plain
+from breakwater.domain.money import to_four_places
 from breakwater.domain.stop_state import Trigger
 
 
@@ -16,13 +16,8 @@ class OpenLoss:
         if facts.snapshot is None or facts.snapshot.open_loss_pct < limit:
             return None
         measured = facts.snapshot.open_loss_pct
-        return Breach(
-            trigger=self.trigger,
-            measured=measured,
-            limit=limit,
-            binding=facts.rules.open_loss_binding,
-            text=f"open loss {measured:.4f} % of the wallet reached the limit of {plain(limit)} %",
-        )
+        text = f"open loss {to_four_places(measured)} % of the wallet reached the limit of {limit!s} %"
+        return Breach(self.trigger, measured, limit, facts.rules.open_loss_binding, text)
 
 
 EVALUATOR = OpenLoss()
