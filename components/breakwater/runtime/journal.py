@@ -134,7 +134,7 @@ class Journal:
         self._waiting.append((records, done))
         if self._writer is None:
             self._writer = asyncio.get_running_loop().create_task(self._write(), name=f"journal.{self.name}")
-        await asyncio.shield(done)  # a caller that gives up does not undo the write
+        await done  # a caller that gives up does not undo the write
 
     async def rewrite(self, records: list[bytes]) -> None:
         """Replace all records (compaction), atomically; numbering goes on.

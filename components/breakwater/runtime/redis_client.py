@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+import hiredis
 import redis.asyncio as redis_async
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -149,7 +150,7 @@ class RedisClient:
             if asking:
                 await connection.send_command("ASKING")
                 await connection.read_response()
-            await connection.send_command(*command)
+            await connection.send_packed_command([hiredis.pack_command(command)])  # type: ignore[arg-type]  # its stub knows tuples of one word  # the library packs word by word in Python
             return await self._shapes.parse_response(connection, command[0])
         finally:
             self._busy.discard(connection)

@@ -53,17 +53,20 @@ class ProducerFenced(BusUnavailable):
 class _Waiting:
     """An entry on its way, and who waits for it."""
 
-    __slots__ = ("attempted", "done", "entry", "spooled")
+    __slots__ = ("attempted", "done", "entry", "settled", "spooled")
 
     def __init__(self, entry: Entry, done: asyncio.Future[None] | None = None, *, spooled: bool = False) -> None:
         self.entry = entry
         self.done = done
         self.spooled = spooled
+        self.settled = done is None
+        """Nobody has to be told any more."""
         self.attempted = False
         """Sent at least once: the server may have it, whatever it answered."""
 
     def resolve(self, error: BusUnavailable | None = None) -> None:
-        if self.done is None or self.done.done():
+        self.settled = True
+        if self.done is None or self.done.done():  # done: who waited was cancelled
             return
         if error is None:
             self.done.set_result(None)
@@ -148,7 +151,7 @@ class Publisher:
         self._wake.set()
         if not self._up:
             self._park()
-        await asyncio.shield(done)
+        await done  # a caller that gives up takes nothing back: the event is on its way
         return event
 
     def _refuse_for_room(self, name: str) -> None:
@@ -156,10 +159,11 @@ class Publisher:
         keeping = KEEPING[name]
         if keeping is Keeping.ALWAYS:
             return
-        full = len(self._waiting) >= _CAPACITY or (not self._up and self.buffer_level in (Level.FULL, Level.FAILING))
+        full = len(self._waiting) >= _CAPACITY or (not self._up and self.buffer_level is Level.FULL)
         if full or (keeping is Keeping.DROPPABLE and self._filling):
             self.refused[keeping] += 1
-            raise BusUnavailable(f"{name} refused: {len(self._waiting)} events already wait for Redis; bring it back")
+            why = self.trouble or f"{len(self._waiting)} events already wait for Redis; bring it back"
+            raise BusUnavailable(f"{name} refused: {why}")
 
     @property
     def buffer(self) -> DiskBuffer | None:
@@ -238,7 +242,7 @@ class Publisher:
                 try:
                     await self._spool.append([waiting.entry for waiting in fresh])
                 except DiskError as error:
-                    lost = BusUnavailable(f"Redis is away and the spool cannot be written: {error}")
+                    lost = BusUnavailable(f"Redis is away and the buffer cannot be written: {error}")
                     self._take_back(lost)
                     for waiting in fresh:
                         waiting.resolve(lost)
@@ -278,7 +282,7 @@ class Publisher:
             "Redis is away; the event is kept in memory and goes out when Redis is back. Do not publish it again"
         )
         for waiting in reversed(self._waiting):
-            if waiting.done is not None and waiting.done.done():
+            if waiting.settled:
                 break
             waiting.resolve(lost)
 
@@ -389,8 +393,12 @@ class Publisher:
         return True
 
     async def _tidy(self) -> None:
-        """Empty the spool once all of it is stored, and has been for long enough."""
-        if self._spool is None or not self._spool.count:
+        """Empty the spool once all of it is stored, and has been for long enough; see whether a disk that failed is well."""
+        if self._spool is None:
+            return
+        if self._spool.level is Level.FAILING:
+            await self._spool.heal()
+        if not self._spool.count:
             return
         recent = self._infra.monotonic() - self._spool_stored_at <= _KEEP_SECONDS
         if recent or any(waiting.spooled for waiting in self._waiting):

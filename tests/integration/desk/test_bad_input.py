@@ -207,13 +207,18 @@ def test_malformed_signals_are_refused_field_by_field_and_the_desk_trades_on(tra
 
 def test_malformed_lines_of_a_signal_file_are_named_and_the_others_trade(desk: Any, tmp_path: Path) -> None:
     file = tmp_path / "signals.jsonl"
-    due = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()  # ten seconds at this speed
-    good = {"direction": "LONG", "confidence": "0.7", "stop_pct": "2", "time": due, "horizon_seconds": 1200}
+    now = datetime.now(UTC)
+    due = [
+        (now + timedelta(minutes=minutes)).isoformat() for minutes in (5, 7, 9, 11)
+    ]  # from ten seconds at this speed on
+    good = {"direction": "LONG", "confidence": "0.7", "stop_pct": "2", "time": due[0], "horizon_seconds": 1200}
     lines = [
         json.dumps({**good, "symbol": "BTCUSDT"}),
         "{not json",
         json.dumps({**good, "symbol": "ETHUSDT", "confidence": 7}),
         json.dumps({**good, "symbol": "SOLUSDT"}),
+        # Again, for a machine so busy that the desk's prices are too old at the first.
+        *(json.dumps({**good, "symbol": s, "time": t}) for t in due[1:] for s in ("BTCUSDT", "SOLUSDT")),
     ]
     file.write_text("\n".join(lines) + "\n")
     desk.start("--speed", "30", "--signals", str(file))

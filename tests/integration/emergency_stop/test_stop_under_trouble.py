@@ -17,6 +17,7 @@ from breakwater.emergency_stop.latch import COPY, FILE, decode_latch, encode_lat
 from breakwater.emergency_stop.service import EmergencyStopService
 from breakwater.runtime.events import StopLease, StopTripped
 from breakwater.runtime.ports import DiskError
+from breakwater.simulation.bus import MemoryBus
 
 
 class Volume:
@@ -251,5 +252,22 @@ def test_a_fast_market_does_not_make_a_jittering_snapshot_stale(in_world: Any) -
         await asyncio.sleep(61)
         assert "old" in world.leases[-1].reduce_only_reason
         assert Decimal(world.leases[-1].lease_seconds) == 1
+
+    in_world(story)
+
+
+def test_a_stop_whose_events_may_not_be_kept_lets_nothing_be_opened(
+    in_world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(world: Any) -> None:
+        await asyncio.sleep(1)
+        assert not world.stop.view().reduce_only
+        with monkeypatch.context() as patched:
+            patched.setattr(MemoryBus, "trouble", "the buffer is full")
+            await asyncio.sleep(1)
+            assert world.leases[-1].reduce_only
+            assert "may not be kept: the buffer is full" in world.leases[-1].reduce_only_reason
+            await losing(world)
+            assert world.state is StopState.TRIPPED
 
     in_world(story)

@@ -41,7 +41,7 @@ async def test_event_refused_by_a_full_spool_is_one_event_when_it_is_published_a
     await eventually(lambda: not writer.connected)
     small.full = True
     for _ in range(3):
-        with pytest.raises(BusUnavailable, match="spool"):
+        with pytest.raises(BusUnavailable, match="buffer"):
             await publish(writer, 2)
     small.full = False
     await publish(writer, 2)

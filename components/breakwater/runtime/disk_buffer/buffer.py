@@ -216,6 +216,12 @@ class DiskBuffer:
                 await self._disk.remove(segment_name(segment.number))
         await self._reserve_space()
 
+    async def heal(self) -> None:
+        """Try whether a disk that failed takes something again. Raises nothing."""
+        await self._reserve_space()
+        if self._reserve:
+            self._failing = ""
+
     async def clear(self) -> None:
         """Forget all: they are stored, and have been for long enough."""
         async with self._mending:
@@ -267,6 +273,7 @@ class DiskBuffer:
                 await self._write(fresh, [*segment.entries, *entries])
             except DiskError as again:
                 self._failing = str(again)
+                self._reserve = False  # `heal` has to write it anew
                 raise
             self._segments[-1] = fresh
             log.warning("the buffer goes on in another file", file=segment_name(fresh.number), error=str(error))
@@ -283,7 +290,7 @@ class DiskBuffer:
         if self._reserve:
             return
         try:
-            if len(self._disk.read(RESERVE) or b"") != RESERVE_BYTES:
+            if self._failing or len(self._disk.read(RESERVE) or b"") != RESERVE_BYTES:
                 await self._disk.replace(RESERVE, bytes(RESERVE_BYTES))
             self._reserve = True
         except DiskError as error:
