@@ -37,7 +37,7 @@ from breakwater.runtime.policy_events import policy_announcer
 from breakwater.runtime.policy_mirror import file_mirror
 from breakwater.runtime.policy_store import PolicyStore
 from breakwater.runtime.ports import StoreUnavailable
-from breakwater.runtime.redis_bus import RedisBus
+from breakwater.runtime.redis_bus import DURABLE_PRODUCERS, RedisBus
 from breakwater.runtime.redis_kv import RedisKeyValueStore
 from breakwater.runtime.settings import Settings, SettingsError, read_secret
 from breakwater.runtime.tightened_policy import TightenedPolicy
@@ -284,7 +284,8 @@ async def _run(name: str, settings: Settings, redis_url: str) -> None:
             closing.callback(volume.close)
         store = RedisKeyValueStore(redis_url, clocks.infra)
         closing.push_async_callback(store.close)
-        bus = RedisBus(redis_url, settings.desk, name, clocks.infra, disk=spool)
+        durable = name in DURABLE_PRODUCERS
+        bus = RedisBus(redis_url, settings.desk, name, clocks.infra, disk=spool, durable=durable)
         writer = name == "policy"
         policy = PolicyStore(
             store,

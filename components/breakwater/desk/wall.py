@@ -12,7 +12,7 @@ from breakwater.exchange.client import Credentials, Endpoint, make_client
 from breakwater.runtime.bus import Bus
 from breakwater.runtime.clocks import Clocks
 from breakwater.runtime.file_disk import FileDisk
-from breakwater.runtime.redis_bus import RedisBus
+from breakwater.runtime.redis_bus import DURABLE_PRODUCERS, RedisBus
 from breakwater.runtime.redis_kv import RedisKeyValueStore
 from breakwater.runtime.valkey_server import EmbeddedServer, find_server
 
@@ -70,7 +70,8 @@ class RealPorts:
 
     def _bus(self, component: str) -> Bus:
         assert self._redis_url is not None
-        return RedisBus(self._redis_url, self._desk, component, self._clocks.infra, disk=self._disk(f"bus-{component}"))
+        disk, durable = self._disk(f"bus-{component}"), component in DURABLE_PRODUCERS
+        return RedisBus(self._redis_url, self._desk, component, self._clocks.infra, disk=disk, durable=durable)
 
     def _disk(self, component: str) -> FileDisk:
         disk = self._disks.get(component)

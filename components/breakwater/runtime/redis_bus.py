@@ -9,6 +9,8 @@ What ``publish`` promises:
   about 1 s), from where it goes to Redis in order when it is back, by this process or the next. BusUnavailable then means
   that neither worked (full disk, too many waiting). It is not delivered later, so publish it again; only of what was on its
   way when Redis went is the outcome unknown.
+* With a disk and ``durable``: on return it is synced to the disk, always, and on its way to Redis. It survives that Redis and this
+  process are killed in the same instant, for the price of a sync in each publish.
 * Without a disk: BusUnavailable while Redis is away. The event is kept in memory and still goes out in order, so publishing
   it again would make it two; it is lost if the process dies first. Components whose events matter have a disk.
 * ``market.mark`` is never kept while Redis is away: BusUnavailable at once.
@@ -51,6 +53,8 @@ from breakwater.runtime.redis_trimming import Trimmer
 log = structlog.get_logger(__name__)
 
 _NOT_YET = "not connected yet"
+DURABLE_PRODUCERS = frozenset({"execution", "emergency_stop"})
+"""Whose events are on disk before ``publish`` returns, always: money moved, or a stop decided (docs/decisions/0013)."""
 COMMAND_TIMEOUT = 1.0
 """Seconds after which a server that does not answer counts as away."""
 
@@ -67,6 +71,7 @@ class RedisBus(Service):
         *,
         disk: Volume | None = None,
         start_timeout: float = 10.0,
+        durable: bool = False,
     ) -> None:
         super().__init__()
         self.name = f"bus.{producer}"
@@ -80,7 +85,9 @@ class RedisBus(Service):
         self._down: dict[str, str] = {}
         self._subscriptions: list[Subscription] = []
         self._states: list[Subscription] = []
-        self._publisher = Publisher(self._commands, desk, producer, infra, disk, self._reporter("publisher"))
+        self._publisher = Publisher(
+            self._commands, desk, producer, infra, disk, self._reporter("publisher"), durable=durable
+        )
         self._started = False
 
     @property

@@ -53,7 +53,7 @@ class ProducerFenced(BusUnavailable):
 class _Waiting:
     """An entry on its way, and who waits for it."""
 
-    __slots__ = ("attempted", "done", "entry", "settled", "spooled")
+    __slots__ = ("attempted", "direct", "done", "entry", "settled", "spooled")
 
     def __init__(self, entry: Entry, done: asyncio.Future[None] | None = None, *, spooled: bool = False) -> None:
         self.entry = entry
@@ -61,6 +61,8 @@ class _Waiting:
         self.spooled = spooled
         self.settled = done is None
         """Nobody has to be told any more."""
+        self.direct = False
+        """It has not been on the disk and will not be."""
         self.attempted = False
         """Sent at least once: the server may have it, whatever it answered."""
 
@@ -86,12 +88,21 @@ class Publisher:
         infra: InfraClock,
         disk: Volume | None,
         report: Callable[[Exception | None], None],
+        *,
+        durable: bool = False,
     ) -> None:
         self._client = client
         self._desk = desk
         self._producer = producer
         self._infra = infra
         self._spool = DiskBuffer(disk, desk=desk, producer=producer) if disk is not None else None
+        self._durable = durable and disk is not None
+        """Every event goes to the disk first, not only while Redis is away."""
+        self._unspooled: list[_Waiting] = []
+        """In that mode: not on the disk yet, in order."""
+        self._released: tuple[int, int] = (0, 0)
+        self._safe: tuple[int, int] = (0, 0)
+        """Stored in Redis, and has been for long enough: all up to here."""
         self._report = report
         self._keys = [key_of(desk, producer, "owner"), key_of(desk, producer)]
         self._who = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
@@ -149,7 +160,9 @@ class Publisher:
         waiting = _Waiting(Entry(self.epoch, self._sequence, data), done)
         self._waiting.append(waiting)
         self._wake.set()
-        if not self._up:
+        if self._durable:
+            self._unspooled.append(waiting)
+        if not self._up or self._durable:
             self._park()
         await done  # a caller that gives up takes nothing back: the event is on its way
         return event
@@ -231,17 +244,16 @@ class Publisher:
             await self._spool_wake.wait()
             self._spool_wake.clear()
             async with self._spool_lock:
-                fresh: list[_Waiting] = []
-                for waiting in reversed(self._waiting):
-                    if waiting.spooled:
-                        break
-                    fresh.append(waiting)
-                fresh.reverse()
-                if self._up or not fresh:
+                fresh = self._to_spool()
+                if not fresh:
                     continue
                 try:
                     await self._spool.append([waiting.entry for waiting in fresh])
                 except DiskError as error:
+                    if self._up:
+                        log.error("events go to Redis without having been on the disk", error=str(error))
+                        self._without_disk(fresh)
+                        continue
                     lost = BusUnavailable(f"Redis is away and the buffer cannot be written: {error}")
                     self._take_back(lost)
                     for waiting in fresh:
@@ -250,6 +262,28 @@ class Publisher:
                 for waiting in fresh:
                     waiting.spooled = True
                     waiting.resolve()
+
+    def _to_spool(self) -> list[_Waiting]:
+        """What has to go to the disk now, oldest first."""
+        if self._durable:
+            fresh, self._unspooled = self._unspooled, []
+            return [waiting for waiting in fresh if not waiting.settled]
+        fresh = []
+        for waiting in reversed(self._waiting):
+            if waiting.spooled or self._up:
+                break
+            fresh.append(waiting)
+        fresh.reverse()
+        return fresh
+
+    def _without_disk(self, fresh: list[_Waiting]) -> None:
+        """The disk refused while Redis is there: that it is stored there is what counts then."""
+        on_their_way = set(map(id, self._waiting))
+        for waiting in fresh:
+            if id(waiting) in on_their_way:
+                waiting.direct = True
+            else:
+                waiting.resolve()
 
     def _take_back(self, error: BusUnavailable) -> None:
         """Forget what was neither sent nor spooled: it is refused, so it must not be stored later, beside its second try."""
@@ -383,11 +417,12 @@ class Publisher:
             waiting = self._waiting.popleft()
             self._confirmed = max(self._confirmed, waiting.entry.sequence)
             self._kept.append((now, waiting))
-            if waiting.spooled:
+            if waiting.spooled or self._durable:
                 self._spool_stored_at = now
-            waiting.resolve()
+            if waiting.spooled or waiting.direct or not self._durable:
+                waiting.resolve()
         while self._kept and now - self._kept[0][0] > _KEEP_SECONDS:
-            self._kept.popleft()
+            self._safe = self._kept.popleft()[1].entry.id
         if error:
             raise ResponseError(error.decode())
         return True
@@ -400,6 +435,10 @@ class Publisher:
             await self._spool.heal()
         if not self._spool.count:
             return
+        if self._durable and self._safe > self._released and not self._leftovers:
+            self._released = self._safe
+            async with self._spool_lock:
+                await self._spool.release(self._safe)
         recent = self._infra.monotonic() - self._spool_stored_at <= _KEEP_SECONDS
         if recent or any(waiting.spooled for waiting in self._waiting):
             return

@@ -86,12 +86,13 @@ if held < epoch or last_epoch < epoch or last_sequence < tonumber(ARGV[3]) then 
 if last_epoch > epoch then return {1, 0, ''} end
 local stored = 0
 for i = 5, #ARGV, 2 do
-  local answer = redis.pcall('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], ARGV[i], 'e', ARGV[i + 1])
+  local answer = redis.pcall('XADD', KEYS[2], ARGV[i], 'e', ARGV[i + 1])
   if type(answer) == 'table' and answer.err and not string.find(answer.err, 'equal or smaller', 1, true) then
     return {0, stored, answer.err}
   end
   stored = stored + 1
 end
+if stored > 0 then redis.call('XTRIM', KEYS[2], 'MAXLEN', '~', ARGV[4]) end  -- once: with each entry it is a third of the cost
 return {0, stored, ''}
 """
 )

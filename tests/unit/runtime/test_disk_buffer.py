@@ -12,6 +12,7 @@ import pytest
 from breakwater.runtime.disk_buffer.buffer import RESERVE, RESERVE_BYTES, DiskBuffer, Level
 from breakwater.runtime.disk_buffer.segments import Entry, read_segment, segment_name
 from breakwater.runtime.file_disk import FileDisk
+from breakwater.runtime.journal import encode_line
 from breakwater.runtime.ports import DiskError
 from breakwater.simulation.stores import DyingDisk, MemoryDisk
 
@@ -121,8 +122,6 @@ async def test_segment_of_a_newer_version_is_left_alone_and_named(disk: FileDisk
     buffer, _ = await loaded(disk)
     await buffer.append([entry(1)])
     raw = disk.read(segment_name(1)) or b""
-    from breakwater.runtime.journal import encode_line
-
     newer = encode_line(1, b'{"buffer":2,"segment":1}') + raw[raw.index(b"\n") + 1 :] + b"what only it understands"
     await disk.replace(segment_name(1), newer)
     again, left = await loaded(disk)
@@ -253,6 +252,62 @@ async def test_spool_of_an_earlier_version_is_taken_over_once(disk: FileDisk) ->
     for _ in range(2):
         assert (await loaded(disk))[1] == entries(3)
     assert "bus-spool.jsonl" not in disk.names()
+
+
+async def test_segment_of_a_newer_version_stays_when_later_ones_void_what_was_before(disk: FileDisk) -> None:
+    newer = encode_line(1, b'{"buffer":2,"segment":1}') + b"what only it understands"
+    await disk.replace(segment_name(1), newer)
+    buffer, _ = await loaded(disk)
+    await buffer.append(entries(2))
+    await buffer.rewrite([entry(1, epoch=8)])
+    again, left = await loaded(disk)
+    assert left == [entry(1, epoch=8)]
+    assert again.level is Level.FAILING
+    assert disk.read(segment_name(1)) == newer
+
+
+class RefusingOnce(MemoryDisk):
+    """Refuses the first append, and takes long for each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refusals = 0
+
+    async def append(self, name: str, data: bytes) -> None:
+        await asyncio.sleep(0)
+        if not self.refusals:
+            self.refusals += 1
+            raise DiskError(f"{name}: input/output error")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        await super().append(name, data)
+
+
+async def test_event_that_a_failed_file_took_after_all_is_not_deleted_with_it() -> None:
+    disk = RefusingOnce()
+    buffer, _ = await loaded(disk)
+    first = asyncio.create_task(buffer.append([entry(1)]))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the first is being written: the second waits for the next sync
+    await buffer.append([entry(2)])
+    await first
+    assert sorted((await loaded(disk))[1], key=lambda each: each.id) == entries(2)
+    assert buffer.count == 2
+
+
+async def test_file_begun_on_a_disk_that_failed_has_its_header_once_the_disk_heals() -> None:
+    disk = Refusing()
+    buffer, _ = await loaded(disk)
+    disk.full = True
+    disk.bad.add("all")
+    with pytest.raises(DiskError, match="no space left"):
+        await buffer.append([entry(1)])
+    disk.bad.clear()
+    disk.full = False
+    await buffer.append([entry(1)])
+    found = [read_segment(disk.read(name) or b"") for name in segments(disk)]
+    assert [each.entries for each in found if each.entries] == [[entry(1)]]
+    assert all(each.header is not None for each in found)
 
 
 def test_empty_file_is_an_empty_segment() -> None:

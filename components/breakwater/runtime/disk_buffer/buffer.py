@@ -12,6 +12,7 @@ from breakwater.runtime.disk_buffer.segments import (
     FORMAT,
     Entry,
     Header,
+    Reading,
     decode_entry,
     decode_header,
     entry_data,
@@ -127,8 +128,7 @@ class DiskBuffer:
             if segment is not None:
                 kept.insert(0, segment)
             if is_whole_story:
-                for older in numbers[: numbers.index(number)]:
-                    await self._disk.remove(segment_name(older))
+                await self._remove_void(numbers[: numbers.index(number)])
                 break
         self._segments = kept
         self._next = max(numbers, default=0) + 1
@@ -141,13 +141,7 @@ class DiskBuffer:
         """The segment, and whether it says that everything before it is void."""
         name = segment_name(number)
         found = read_segment(self._disk.read(name) or b"")
-        if found.newer:
-            assert found.header is not None
-            self._unreadable = (
-                f"{name} was written by a newer version (format {found.header.buffer}, this one reads {FORMAT}): "
-                "run that version to have its events delivered; until then it is left as it is"
-            )
-            log.error("buffer not understood", file=name, format=found.header.buffer)
+        if self._is_newer(name, found):
             return None, False
         self.quarantined += len(found.damaged)
         journal = Journal(self._disk, name)
@@ -163,6 +157,24 @@ class DiskBuffer:
             except ValueError as error:
                 log.error("not an event: left out", file=name, error=str(error))
         return segment, void_before
+
+    async def _remove_void(self, numbers: list[int]) -> None:
+        """What a newer version wrote stays: whoever declared the rest void could not read it."""
+        for number in numbers:
+            name = segment_name(number)
+            if not self._is_newer(name, read_segment(self._disk.read(name) or b"")):
+                await self._disk.remove(name)
+
+    def _is_newer(self, name: str, found: Reading) -> bool:
+        if not found.newer:
+            return False
+        assert found.header is not None
+        self._unreadable = (
+            f"{name} was written by a newer version (format {found.header.buffer}, this one reads {FORMAT}): "
+            "run that version to have its events delivered; until then it is left as it is"
+        )
+        log.error("buffer not understood", file=name, format=found.header.buffer)
+        return True
 
     async def _take_over_spool(self) -> None:
         if self._disk.read(OLD_SPOOL) is None:
@@ -186,6 +198,9 @@ class DiskBuffer:
         """Durable on return, all or none of them."""
         if not entries:
             return
+        if self._mending.locked():
+            async with self._mending:
+                pass  # the file of before may be gone afterwards
         segment = self._current()
         try:
             await self._write(segment, entries)
@@ -251,6 +266,9 @@ class DiskBuffer:
         segment.writing += 1
         try:
             await segment.journal.append_many(lines)
+        except DiskError:
+            segment.begun = segment.journal.size > 0
+            raise
         finally:
             segment.writing -= 1
         segment.entries += entries
@@ -258,18 +276,23 @@ class DiskBuffer:
     async def _mend(self, segment: _Segment, entries: list[Entry], error: DiskError) -> None:
         """The disk refused: make room, then a file that it has not failed yet, with all that the failed one holds."""
         async with self._mending:
+            if not self._segments:
+                self._segments.append(self._new_segment())
             if segment is not self._segments[-1]:  # somebody else has moved on to the next file
                 segment = self._segments[-1]
                 try:
                     return await self._write(segment, entries)
                 except DiskError as again:
                     error = again
-            if self._reserve:
-                self._reserve = False
-                log.warning("the buffer's disk is full: its reserve is given up", error=str(error))
-                await self._disk.remove(RESERVE)
+            while segment.writing:  # what others have on their way into it may be taken after all
+                await segment.journal.flush()
+                await asyncio.sleep(0)
             fresh = self._new_segment()
             try:
+                if self._reserve:
+                    self._reserve = False
+                    log.warning("the buffer's disk is full: its reserve is given up", error=str(error))
+                    await self._disk.remove(RESERVE)
                 await self._write(fresh, [*segment.entries, *entries])
             except DiskError as again:
                 self._failing = str(again)
