@@ -30,6 +30,10 @@ class _Segment:
     reading: Reading
 
     @property
+    def shown(self) -> str:
+        return f"{self.path.parent.name}/{self.path.name}"
+
+    @property
     def producer(self) -> str:
         header = self.reading.header
         return header.producer if header is not None and header.producer else self.path.parent.name
@@ -63,7 +67,7 @@ def show(
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many events, the oldest first.")] = 50,
     json: AsJson = False,
 ) -> None:
-    """Print the events that wait, the oldest first of each component; what is damaged is left out, see verify."""
+    """Print the events kept on disk, the oldest first of each component; what is damaged is left out, see verify."""
     segments = list(_segments(directory or state_dir(state), producer))
     waiting = [(segment, entry) for segment in segments for entry in segment.reading.entries]
     if json:
@@ -71,14 +75,15 @@ def show(
         print_json(msgspec.json.encode({"count": len(waiting), "events": events}))
         return
     if not waiting:
-        say("No event waits: Redis has them all.", "green")
+        say("No event is kept here: Redis has them all.", "green")
         return
     shown = table("Producer", "Id", "Market time", "Event", "Bytes", right=("Bytes",))
     for segment, entry in waiting[:limit]:
         told = _told(segment, entry)
         row(shown, told["producer"], told["id"], told["time"][:19].replace("T", " "), told["type"], len(entry.data))
     console().print(shown)
-    say(f"{len(waiting)} events wait in {len(segments)} files" + (f"; {limit} shown" if limit < len(waiting) else ""))
+    say(f"{len(waiting)} events in {len(segments)} files" + (f"; {limit} shown" if limit < len(waiting) else ""))
+    say("What Redis has had for five seconds leaves by itself.")
 
 
 @app.command(epilog="Example: breakwater buffer verify --json")
@@ -118,12 +123,12 @@ def _print_verdicts(segments: list[_Segment], found: list[dict[str, Any]]) -> No
     for segment, told in zip(segments, found, strict=True):
         style = {"OK": None, "TORN": "yellow"}.get(segment.verdict, "bold red")
         row(
-            shown, segment.path, told["verdict"], told["events"], told["bytes"], told["first"], told["last"], style=style
+            shown, segment.shown, told["verdict"], told["events"], told["bytes"], told["first"], told["last"], style=style
         )  # fmt: skip
     console().print(shown)
     for segment in segments:
         if what := segment.what():
-            complain((f"{segment.path.name}: {what}",))
+            complain((f"{segment.shown}: {what}",))
 
 
 def _segments(root: Path, producer: str | None) -> Iterator[_Segment]:

@@ -53,7 +53,7 @@ def test_show_lists_what_waits_of_each_component(breakwater: Any, state: Path) -
     assert found.code == 0
     assert found.out.count("order.refused") == 4
     assert "7-1" in found.out
-    assert "6 events wait in 2 files; 4 shown" in found.out
+    assert "6 events in 2 files; 4 shown" in found.out
     told = json.loads(breakwater("buffer", "show", "--producer", "execution", "--json").out)
     assert told["count"] == 3
     assert [each["id"] for each in told["events"]] == ["7-1", "7-2", "7-3"]
@@ -63,7 +63,7 @@ def test_show_lists_what_waits_of_each_component(breakwater: Any, state: Path) -
 def test_show_without_anything_that_waits_says_so(breakwater: Any, tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     found = breakwater("buffer", "show")
-    assert (found.code, found.out.strip()) == (0, "No event waits: Redis has them all.")
+    assert (found.code, found.out.strip()) == (0, "No event is kept here: Redis has them all.")
     assert breakwater("buffer", "verify").code == 0
 
 

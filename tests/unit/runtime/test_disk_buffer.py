@@ -310,6 +310,30 @@ async def test_file_begun_on_a_disk_that_failed_has_its_header_once_the_disk_hea
     assert all(each.header is not None for each in found)
 
 
+async def test_empty_file_that_a_failing_disk_left_does_not_stop_the_release_of_later_ones(disk: FileDisk) -> None:
+    buffer, _ = await loaded(disk, segment_bytes=500)
+    for each in entries(30):
+        await buffer.append([each])
+    await disk.replace(segment_name(1), b"")
+    again, left = await loaded(disk, segment_bytes=500)
+    assert left[-1] == entry(30)
+    await again.release((7, 30))
+    assert (again.count, segments(disk)) == (0, [])
+
+
+@pytest.mark.parametrize("size", [0, 20])
+async def test_file_that_a_crash_left_without_its_header_gets_one(disk: FileDisk, size: int) -> None:
+    buffer, _ = await loaded(disk)
+    await buffer.append([entry(1)])
+    raw = disk.read(segment_name(1)) or b""
+    await disk.replace(segment_name(1), raw[:size])
+    again, _ = await loaded(disk)
+    await again.append([entry(2)])
+    found = read_segment(disk.read(segment_name(1)) or b"")
+    assert found.header is not None
+    assert (found.entries, found.damaged) == ([entry(2)], [])
+
+
 def test_empty_file_is_an_empty_segment() -> None:
     found = read_segment(b"")
     assert (found.header, found.entries, found.damaged, found.torn) == (None, [], [], 0)

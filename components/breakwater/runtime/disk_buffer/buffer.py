@@ -145,7 +145,7 @@ class DiskBuffer:
             return None, False
         self.quarantined += len(found.damaged)
         journal = Journal(self._disk, name)
-        segment = _Segment(number, journal, begun=True)
+        segment = _Segment(number, journal)
         void_before = False
         for data in await journal.load(salvage=True):
             header = decode_header(data)
@@ -156,6 +156,7 @@ class DiskBuffer:
                 segment.entries.append(decode_entry(data))
             except ValueError as error:
                 log.error("not an event: left out", file=name, error=str(error))
+        segment.begun = journal.size > 0
         return segment, void_before
 
     async def _remove_void(self, numbers: list[int]) -> None:
@@ -225,7 +226,9 @@ class DiskBuffer:
         async with self._mending:
             while self._segments:
                 segment = self._segments[0]
-                if segment.writing or not segment.entries or segment.entries[-1].id > through:
+                if segment.writing or any(entry.id > through for entry in reversed(segment.entries)):
+                    break
+                if not segment.entries and len(self._segments) == 1:
                     break
                 self._segments.pop(0)
                 await self._disk.remove(segment_name(segment.number))
