@@ -29,9 +29,17 @@ class Killed(BaseException):
 
 
 async def published(cluster: Cluster, reason: str, *, version: int | None = None) -> bool:
-    condition = await cluster.condition(TRADING_POLICY, "main", "PolicyPublished")
-    status = await cluster.status(TRADING_POLICY, "main")
-    return condition.get("reason") == reason and (version is None or status.get("version") == version)
+    body = await cluster.get(TRADING_POLICY, "main")
+    assert body is not None
+    status = body.get("status", {})
+    condition: dict[str, Any] = next(
+        (each for each in status.get("conditions", []) if each["type"] == "PolicyPublished"), {}
+    )
+    if condition.get("reason") != reason:
+        return False
+    # The version is claimed before anything is written: only the condition of this generation says that it is.
+    told = condition.get("observedGeneration") == body["metadata"]["generation"]
+    return version is None or (told and status.get("version") == version)
 
 
 async def test_store_away_from_the_start_is_said_and_heals(

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from breakwater.domain import stop_requests
+from breakwater.domain.stop_memory import Memory
+from breakwater.domain.stop_reset import missing_for_reset
 from breakwater.drills.reset import ResetOptions, run_reset
 
 
@@ -32,10 +34,12 @@ def test_reset_drill_is_passed_by_a_whole_desk() -> None:
 
 @pytest.mark.slow
 def test_reset_drill_finds_a_stop_that_takes_any_reset(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing(*_: Any) -> Iterator[Any]:
-        return iter(())
+    judge = missing_for_reset
 
-    monkeypatch.setattr(stop_requests, "missing_for_reset", nothing)
+    def lenient(memory: Memory, *rest: Any) -> Iterator[Any]:
+        return judge(memory, *rest) if memory.latched.trip is None else iter(())
+
+    monkeypatch.setattr(stop_requests, "missing_for_reset", lenient)
     report = run_reset(ResetOptions(seed=1))
     assert report.verdict == "FAILED"
     assert any(problem.startswith("cooling-down: answered ACCEPTED") for problem in report.problems)
