@@ -215,12 +215,14 @@ class Child:
 
     def signal(self, number: int) -> None:
         if self._exit is not None and not self._exit.done():
-            os.kill(self._pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and we have not heard of it yet
+                os.kill(self._pid, number)
 
     def limit(self, size: int) -> None:
         """Let none of its files grow beyond ``size`` bytes; -1 lifts it."""
         if self._exit is not None and not self._exit.done():
-            resource.prlimit(self._pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(self._pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
     async def stop(self) -> None:
         self._wanted = False

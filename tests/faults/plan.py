@@ -100,8 +100,8 @@ def make_plan(seed: int, index: int, *, knows_durable: bool = True) -> Plan:
     axes = axes_of(index)
     durable = rng.random() < 0.5 and knows_durable
     network = rng.choice(list(Network))
-    # Without a disk behind every event, what a process acknowledged dies with it if the server loses its tail as well.
-    cuts = durable or Axis.KILL_PUBLISHER not in axes
+    # What the server alone had (no disk behind every event, or a full one) dies if it loses its tail and its publisher as well.
+    cuts = (durable and Axis.DISK_FULL not in axes) or Axis.KILL_PUBLISHER not in axes
     server: list[Action] = []
     publisher: list[Action] = []
     consumer: list[Action] = []

@@ -90,9 +90,9 @@ def acknowledged_before_handled() -> None:
 def new_id_each_time() -> None:
     send = redis_publisher.Publisher._send
 
-    async def renumbering(self: Any) -> bool:
+    async def renumbering(self: Any) -> None:
         try:
-            return await send(self)
+            await send(self)
         except LOST:
             for waiting in self._waiting:
                 self._sequence += 1

@@ -1,22 +1,19 @@
-"""How we talk to Redis or Valkey: options pinned, retries off, one shape of replies.
+"""How we talk to Redis or Valkey: one command at a time, nothing repeated, one shape of replies.
 
-The library's own retries would run a command twice when only its reply was lost; callers repeat what is safe to repeat.
+The library's own connections repeat a command when only its reply was lost; callers repeat what is safe to repeat.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
-import hiredis
 import redis.asyncio as redis_async
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import AskError, ClusterDownError, MovedError, ReadOnlyError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from breakwater.runtime.redis_errors import explained
+from breakwater.runtime.redis_pipeline import Pipeline
 from breakwater.runtime.redis_routes import Command, Routes
 from breakwater.runtime.redis_urls import Endpoint, Kind, parse_server_url
 
@@ -39,9 +36,9 @@ class RedisClient:
         self._shapes: Any = redis_async.Redis(protocol=3, legacy_responses=False)
         """Never connected: it knows the shapes of replies."""
         self._routes = Routes(parse_server_url(url), self._ask_once)
-        self._idle: dict[Endpoint, list[Any]] = {}
+        self._idle: dict[Endpoint, list[Pipeline]] = {}
         """Connections nobody uses, the one used last on top."""
-        self._busy: set[Any] = set()
+        self._busy: set[Pipeline] = set()
 
     async def run(self, *command: str | int | bytes) -> Any:
         """One command, words as in Redis' own documentation. Raises what is in LOST."""
@@ -69,10 +66,28 @@ class RedisClient:
             raise RedisConnectionError("the server was lost while it was looked for")
         return found
 
+    async def pipeline(self, key: str) -> Pipeline:
+        """A connection of the caller's own to where ``key`` is, who closes it, and tells ``explain`` what went wrong on it.
+
+        Raises what is in LOST.
+        """
+        connection = self._make(await self.endpoint(key))
+        try:
+            await connection.connect()
+        except LOST as error:
+            raise self.explain(error, connection.endpoint, ()) from error
+        return connection
+
+    def explain(self, error: Exception, endpoint: Endpoint, command: Command) -> Exception:
+        """What to raise for ``error`` of the server at ``endpoint``; if it is not the right one any more, it is looked for anew."""
+        if isinstance(error, RedisConnectionError | OSError | ReadOnlyError | ClusterDownError | MovedError):
+            self._routes.forget(endpoint)
+        return explained(error, endpoint, command)
+
     async def close(self) -> None:
         for connections in (*self._idle.values(), list(self._busy)):
             for connection in connections:
-                await connection.disconnect()
+                connection.close()
         self._idle.clear()
         await self._shapes.aclose()
 
@@ -82,7 +97,7 @@ class RedisClient:
         asking = False
         for left in reversed(range(_REDIRECTS)):
             try:
-                return await self._ask(endpoint, connection, command, asking=asking)
+                return await self._ask(connection, command, asking=asking)
             except MovedError as error:
                 if not left:
                     raise
@@ -92,24 +107,22 @@ class RedisClient:
                     raise
                 endpoint, asking = self._routes.node(error.host, error.port, endpoint), True
             except LOST as error:
-                if isinstance(error, RedisConnectionError | OSError | ReadOnlyError | ClusterDownError):
-                    self._routes.forget(endpoint)
-                explanation = explained(error, endpoint, command)
+                explanation = self.explain(error, endpoint, command)
                 if explanation is error:
                     raise
                 raise explanation from error
             connection = self._take_idle(endpoint) or self._make(endpoint)
         raise AssertionError("unreachable")
 
-    async def _connected(self, command: Command) -> tuple[Endpoint, Any]:
+    async def _connected(self, command: Command) -> tuple[Endpoint, Pipeline]:
         """A connection that was used before, else a new one: not to where the master once was."""
         endpoint = self._routes.known(command)
         if endpoint is not None:
             while (connection := self._take_idle(endpoint)) is not None:
                 # One that the server closed meanwhile, or that holds what nobody asked for (it would be read as the
                 # answer to this command), is replaced before anything is sent.
-                if connection.is_connected and (connection.should_reconnect() or await connection.can_read()):
-                    await connection.disconnect()
+                if connection.is_connected and connection.is_stale:
+                    connection.close()
                 if connection.is_connected or self._routes.kind is Kind.FIXED:
                     return endpoint, connection
         if endpoint is not None and self._routes.kind is Kind.FIXED:
@@ -123,88 +136,52 @@ class RedisClient:
                     await self._check_role(connection, endpoint)
                 return endpoint, connection
             except LOST as error:
-                await connection.disconnect()
+                connection.close()
                 self._routes.forget(endpoint)
                 if not left:
                     raise explained(error, endpoint, command) from error
             except BaseException:
-                await connection.disconnect(nowait=True)
+                connection.close()
                 raise
         raise AssertionError("unreachable")
 
-    async def _check_role(self, connection: Any, endpoint: Endpoint) -> None:
+    async def _check_role(self, connection: Pipeline, endpoint: Endpoint) -> None:
         """Sentinels may not know yet that the master they name is none any more."""
-        await connection.send_command("ROLE")
-        answer = await connection.read_response()
+        answer = await connection.ask(("ROLE",))
         if answer[0] != b"master":
             raise RedisConnectionError(f"{endpoint} is a replica: the Sentinels have not settled on a master yet")
 
-    async def _ask(self, endpoint: Endpoint, connection: Any, command: Command, *, asking: bool) -> Any:
-        """Ask on a connection of our own: the library's way through its pool costs as much as the command itself.
-
-        A connection that breaks, times out or is cancelled in the middle disconnects itself, and connects anew when it is
-        used again.
-        """
+    async def _ask(self, connection: Pipeline, command: Command, *, asking: bool) -> Any:
+        """On a connection that nobody else uses meanwhile. One that breaks, times out or is cancelled connects anew later."""
         self._busy.add(connection)
         try:
+            await connection.connect()
             if asking:
-                await connection.send_command("ASKING")
-                await connection.read_response()
-            await connection.send_packed_command([hiredis.pack_command(command)])  # type: ignore[arg-type]  # its stub knows tuples of one word  # the library packs word by word in Python
-            return await self._shapes.parse_response(connection, command[0])
+                await connection.ask(("ASKING",))
+            reply = await connection.ask(command)
+            shape = self._shapes.response_callbacks.get(command[0])
+            return shape(reply) if shape is not None else reply
         finally:
             self._busy.discard(connection)
-            self._idle.setdefault(endpoint, []).append(connection)
+            self._idle.setdefault(connection.endpoint, []).append(connection)
 
     async def _ask_once(self, endpoint: Endpoint, command: Command) -> Any:
         connection = self._make(endpoint, min(self._timeout, _SENTINEL_TIMEOUT))
         try:
-            await connection.send_command(*command)
-            return await connection.read_response()
+            await connection.connect()
+            return await connection.ask(command)
         except LOST as error:
             raise explained(error, endpoint, command) from error
         finally:
-            await connection.disconnect()
+            connection.close()
 
-    def _take_idle(self, endpoint: Endpoint) -> Any:
+    def _take_idle(self, endpoint: Endpoint) -> Pipeline | None:
         idle = self._idle.get(endpoint)
         return idle.pop() if idle else None
 
-    def _make(self, endpoint: Endpoint, timeout: float | None = None) -> Any:
+    def _make(self, endpoint: Endpoint, timeout: float | None = None) -> Pipeline:
         """Not connected yet."""
-        timeout = timeout or self._timeout
-        options: dict[str, Any] = {
-            "protocol": 3,
-            "legacy_responses": False,
-            "retry": Retry(NoBackoff(), 0),
-            "socket_timeout": timeout,
-            "socket_connect_timeout": min(timeout, 1.0),
-            "db": endpoint.db,
-            "username": endpoint.credentials.username,
-            "password": endpoint.credentials.password,
-        }
-        if endpoint.path:
-            return redis_async.UnixDomainSocketConnection(path=endpoint.path, **options)
-        if endpoint.tls is None:
-            return redis_async.Connection(host=endpoint.host, port=endpoint.port, **options)
-        return _TlsConnection(endpoint, options)
-
-
-class _TlsConnection(redis_async.Connection):
-    """The library's own cannot check for another name than the host's."""
-
-    def __init__(self, endpoint: Endpoint, options: dict[str, Any]) -> None:
-        super().__init__(host=endpoint.host, port=endpoint.port, **options)
-        self._endpoint = endpoint
-
-    def _connection_arguments(self) -> Mapping[str, Any]:
-        tls = self._endpoint.tls
-        assert tls is not None
-        return {
-            **super()._connection_arguments(),
-            "ssl": tls.context(),
-            "server_hostname": tls.server_name or self._endpoint.host,
-        }
+        return Pipeline(endpoint, timeout or self._timeout)
 
 
 def key_of(desk: str, *parts: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -109,8 +110,9 @@ class Lane:
         if self.last is not None and entry <= self.last and not self._fills_hole(entry):
             # Seen before: its acknowledgement, or the server's memory of it, got lost.
             under_way = entry in self._in_hand or any(entry == queued for queued, _ in self._queue)
-            if not under_way and entry not in self._handled:
-                self._handled.append(entry)
+            if not under_way:
+                if entry not in self._handled:
+                    self._handled.append(entry)
                 self._arrived.set()
             return
         self._look_for_gap(entry)
@@ -148,11 +150,13 @@ class Lane:
             await self._run_at_once()
         while True:
             while not self._queue:
+                if self._handled:
+                    await asyncio.sleep(0)  # whom the handler woke goes first
                 self._arrived.clear()  # before the acknowledgement, during which more may arrive
                 await self._acknowledge_handled()
                 if not self._queue:
                     self.drained.set()
-                    await self._arrived.wait()
+                    await self._wait_for_work()
             entry, data = self._queue[0]
             async with self._turn:
                 await self._handle(entry, data)
@@ -189,10 +193,16 @@ class Lane:
                 if not self._queue:
                     self.drained.set()
                 await self._acknowledge_handled()
-                await self._arrived.wait()
+                await self._wait_for_work()
         finally:
             for task in running:
                 task.cancel()
+
+    async def _wait_for_work(self) -> None:
+        """Until something arrives; not for long while an acknowledgement that failed is to be repeated."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_PAUSE if self._handled else None):
+                await self._arrived.wait()
 
     async def _acknowledge_handled(self) -> None:
         if self._acknowledge is None:

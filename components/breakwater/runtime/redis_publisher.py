@@ -27,7 +27,8 @@ from breakwater.runtime.disk_buffer.segments import Entry
 from breakwater.runtime.events import EVENT_NAMES, Event, EventError, Payload, decode_event, encode_event
 from breakwater.runtime.ports import DiskError, Volume
 from breakwater.runtime.redis_client import LOST, RedisClient, key_of
-from breakwater.runtime.redis_scripts import CLAIM, LEFTOVERS, PUBLISH, STATE
+from breakwater.runtime.redis_scripts import CLAIM, LEFTOVERS, STATE
+from breakwater.runtime.redis_sender import Sender, Waiting
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +41,7 @@ _KEEP_SECONDS = 5.0
 """How long an event is held after Redis took it."""
 _CAPACITY = 100_000
 """Events that wait for Redis; beyond that publish refuses."""
-_IDLE_SECONDS = 1.0
+_FIRST_PAUSE = 0.05
 _MAX_LENGTH = 1_000_000
 _MAX_LENGTHS = {"market_data": 20_000}
 """Streams are trimmed by length for now; trimming by what every group has handled comes later."""
@@ -48,33 +49,6 @@ _MAX_LENGTHS = {"market_data": 20_000}
 
 class ProducerFenced(BusUnavailable):
     """Another process took over as this producer. This one must stop: nothing it publishes is taken any more."""
-
-
-class _Waiting:
-    """An entry on its way, and who waits for it."""
-
-    __slots__ = ("attempted", "direct", "done", "entry", "settled", "spooled")
-
-    def __init__(self, entry: Entry, done: asyncio.Future[None] | None = None, *, spooled: bool = False) -> None:
-        self.entry = entry
-        self.done = done
-        self.spooled = spooled
-        self.settled = done is None
-        """Nobody has to be told any more."""
-        self.direct = False
-        """It has not been on the disk and will not be."""
-        self.attempted = False
-        """Sent at least once: the server may have it, whatever it answered."""
-
-    def resolve(self, error: BusUnavailable | None = None) -> None:
-        self.settled = True
-        if self.done is None or self.done.done():  # done: who waited was cancelled
-            return
-        if error is None:
-            self.done.set_result(None)
-        else:
-            self.done.set_exception(error)
-            self.done.exception()  # a caller that was cancelled will not fetch it
 
 
 class Publisher:
@@ -98,7 +72,7 @@ class Publisher:
         self._spool = DiskBuffer(disk, desk=desk, producer=producer) if disk is not None else None
         self._durable = durable and disk is not None
         """Every event goes to the disk first, not only while Redis is away."""
-        self._unspooled: list[_Waiting] = []
+        self._unspooled: list[Waiting] = []
         """In that mode: not on the disk yet, in order."""
         self._released: tuple[int, int] = (0, 0)
         self._safe: tuple[int, int] = (0, 0)
@@ -106,19 +80,21 @@ class Publisher:
         self._report = report
         self._keys = [key_of(desk, producer, "owner"), key_of(desk, producer)]
         self._who = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
-        self._max_length = _MAX_LENGTHS.get(producer, _MAX_LENGTH)
         self.epoch = 0
         self._sequence = 0
         self._state_sequence = 0
         self._claimed = False
         self._up = False
         self._fenced: ProducerFenced | None = None
-        self._waiting: collections.deque[_Waiting] = collections.deque()
-        self._kept: collections.deque[tuple[float, _Waiting]] = collections.deque()
+        self._waiting: collections.deque[Waiting] = collections.deque()
+        self._kept: collections.deque[tuple[float, Waiting]] = collections.deque()
         self._confirmed = 0  # last sequence of this epoch known to be stored
         self._leftovers: list[Entry] = []
         self._spool_stored_at = 0.0
-        self._wake = asyncio.Event()
+        self._sender = Sender(
+            client, self._keys, self._who, _MAX_LENGTHS.get(producer, _MAX_LENGTH), self._waiting, self._on_stored
+        )
+        self._pause = _FIRST_PAUSE
         self._spool_wake = asyncio.Event()
         self._spool_outdated = False
         self._spool_lock = asyncio.Lock()
@@ -157,9 +133,9 @@ class Publisher:
         except EventError:
             self._sequence -= 1  # a number that is never stored would look like a lost event
             raise
-        waiting = _Waiting(Entry(self.epoch, self._sequence, data), done)
+        waiting = Waiting(Entry(self.epoch, self._sequence, data), done)
         self._waiting.append(waiting)
-        self._wake.set()
+        self._sender.wake()
         if self._durable:
             self._unspooled.append(waiting)
         if not self._up or self._durable:
@@ -214,18 +190,16 @@ class Publisher:
         if answer[0] == 3:
             return  # a newer one is out already: this one would be a step back
         if answer[0] != 0:
-            self._wake.set()  # the sender finds out why
+            self._sender.doubt()  # the sender finds out why
             raise BusUnavailable(f"{name} not sent: this producer's claim is being checked")
 
     async def run(self) -> None:
         """Store what waits, for ever. Raises ProducerFenced when another process took over."""
-        pause = 0.05
         while True:
             try:
                 await self._claim()
                 self._set_up()
-                while await self._send():
-                    pause = 0.05
+                await self._send()
             except ProducerFenced as error:
                 self._fenced = error
                 self._up = False
@@ -234,8 +208,8 @@ class Publisher:
                 raise
             except _WAITED_OUT as error:
                 self._set_down(error)
+                pause, self._pause = self._pause, min(self._pause * 2, 1.0)
                 await self._infra.sleep(pause)
-                pause = min(pause * 2, 1.0)
 
     async def run_spool(self) -> None:
         """While Redis is away, make durable on disk what waits. One sync for all that came meanwhile."""
@@ -263,7 +237,7 @@ class Publisher:
                     waiting.spooled = True
                     waiting.resolve()
 
-    def _to_spool(self) -> list[_Waiting]:
+    def _to_spool(self) -> list[Waiting]:
         """What has to go to the disk now, oldest first."""
         if self._durable:
             fresh, self._unspooled = self._unspooled, []
@@ -276,7 +250,7 @@ class Publisher:
         fresh.reverse()
         return fresh
 
-    def _without_disk(self, fresh: list[_Waiting]) -> None:
+    def _without_disk(self, fresh: list[Waiting]) -> None:
         """The disk refused while Redis is there: that it is stored there is what counts then."""
         on_their_way = set(map(id, self._waiting))
         for waiting in fresh:
@@ -372,7 +346,7 @@ class Publisher:
             gone = {entry.id for entry in missing}
             self._leftovers = [entry for entry in self._leftovers if entry.id not in gone]
             self.epoch = epoch
-            line = [_Waiting(entry, spooled=True) for entry in missing]
+            line = [Waiting(entry, spooled=True) for entry in missing]
             if all_waiting:
                 line += self._waiting
                 self._waiting.clear()
@@ -394,38 +368,23 @@ class Publisher:
                 await self._spool.rewrite(self._leftovers + spooled)
                 self._spool_outdated = False
 
-    async def _send(self) -> bool:
-        """Store one batch, or see after a while without any that all is well. False: claim again."""
-        if not self._waiting:
-            self._wake.clear()
-            try:
-                async with asyncio.timeout(_IDLE_SECONDS):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass  # send nothing: that asks the server whether all is as we think
-        await self._tidy()
-        batch = [waiting for waiting, _ in zip(self._waiting, range(_BATCH), strict=False)]
-        for waiting in batch:
-            waiting.attempted = True
-        header: list[str | int | bytes] = [self._who, self.epoch, self._confirmed, self._max_length]
-        answer = await PUBLISH.run(self._client, self._keys, header + _arguments([waiting.entry for waiting in batch]))
-        status, stored, error = int(answer[0]), int(answer[1]), answer[2]
-        if status != 0:
-            return False
+    async def _send(self) -> None:
+        """Store what comes, until the claim has to be checked. Raises what is in LOST, DiskError."""
+        await self._sender.run(self.epoch, self._confirmed, self._tidy)
+
+    def _on_stored(self, batch: list[Waiting]) -> None:
         now = self._infra.monotonic()
-        for _ in range(stored):
-            waiting = self._waiting.popleft()
-            self._confirmed = max(self._confirmed, waiting.entry.sequence)
+        self._pause = _FIRST_PAUSE
+        for waiting in batch:
             self._kept.append((now, waiting))
             if waiting.spooled or self._durable:
                 self._spool_stored_at = now
             if waiting.spooled or waiting.direct or not self._durable:
                 waiting.resolve()
+        if batch:
+            self._confirmed = max(self._confirmed, batch[-1].entry.sequence)
         while self._kept and now - self._kept[0][0] > _KEEP_SECONDS:
             self._safe = self._kept.popleft()[1].entry.id
-        if error:
-            raise ResponseError(error.decode())
-        return True
 
     async def _tidy(self) -> None:
         """Empty the spool once all of it is stored, and has been for long enough; see whether a disk that failed is well."""
@@ -438,7 +397,10 @@ class Publisher:
         if self._durable and self._safe > self._released and not self._leftovers:
             self._released = self._safe
             async with self._spool_lock:
-                await self._spool.release(self._safe)
+                try:
+                    await self._spool.release(self._safe)
+                except DiskError as error:
+                    log.warning("a stored part of the spool cannot be removed yet", error=str(error))
         recent = self._infra.monotonic() - self._spool_stored_at <= _KEEP_SECONDS
         if recent or any(waiting.spooled for waiting in self._waiting):
             return

@@ -187,6 +187,7 @@ class GroupReader(_Reader):
                     self.retries.accept(_id(name), fields)
                 else:
                     self.lanes[stream].accept(_id(name), fields.get(b"e"))
+        await asyncio.sleep(0)  # the lanes first, then the next read
 
     async def _acknowledge(self, key: str, entries: list[StreamId]) -> None:
         await self._commands.run("XACK", key, self._group, *(_text(entry) for entry in entries))

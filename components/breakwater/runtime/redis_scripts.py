@@ -12,6 +12,7 @@ from typing import Any
 from redis.exceptions import NoScriptError
 
 from breakwater.runtime.redis_client import RedisClient
+from breakwater.runtime.redis_pipeline import pack
 
 
 class Script:
@@ -20,6 +21,10 @@ class Script:
     def __init__(self, text: str) -> None:
         self._text = text
         self._digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def packed(self, keys: list[str], arguments: list[str | int | bytes]) -> bytes:
+        """A call by digest, for a pipeline; answered with NoScriptError where ``run`` was never used before."""
+        return pack(("EVALSHA", self._digest, len(keys), *keys, *arguments))
 
     async def run(self, client: RedisClient, keys: list[str], arguments: list[str | int | bytes]) -> Any:
         try:
@@ -75,25 +80,30 @@ return {1, epoch, last_epoch, last_sequence}
 PUBLISH = Script(
     _LAST_ID
     + """
--- KEYS: owner hash, stream. ARGV: who, epoch, last sequence confirmed, maximal length, then id and data of each entry.
--- Answers {status, entries stored, error}: 0 done, 1 fenced, 2 the server lost something: claim and send again.
--- Stops at the first entry that fails: storing a later one would shut the door on it.
-local held = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
+-- KEYS: owner hash, stream. ARGV: who, epoch, sequence before these, maximal length, then id and data of each entry.
+-- Answers {status, entries stored, error}: 0 done, 1 fenced, 2 what comes before these is missing: claim and send again.
+-- Stops at the first entry that fails: storing a later one would shut the door on it. Several calls may be under way; the
+-- sequence before makes each refuse when the one before it was not stored whole.
+local owner = redis.call('HMGET', KEYS[1], 'epoch', 'who')
+local held = tonumber(owner[1] or '0')
 local epoch = tonumber(ARGV[2])
-if held > epoch or (held == epoch and redis.call('HGET', KEYS[1], 'who') ~= ARGV[1]) then return {1, 0, ''} end
+if held > epoch or (held == epoch and owner[2] ~= ARGV[1]) then return {1, 0, ''} end
 local last_epoch, last_sequence = last_id(KEYS[2])
 if held < epoch or last_epoch < epoch or last_sequence < tonumber(ARGV[3]) then return {2, 0, ''} end
 if last_epoch > epoch then return {1, 0, ''} end
-local stored = 0
-for i = 5, #ARGV, 2 do
-  local answer = redis.pcall('XADD', KEYS[2], ARGV[i], 'e', ARGV[i + 1])
-  if type(answer) == 'table' and answer.err and not string.find(answer.err, 'equal or smaller', 1, true) then
-    return {0, stored, answer.err}
+local pcall, stream, count = redis.pcall, KEYS[2], #ARGV
+for i = 5, count, 2 do
+  local answer
+  if i + 1 < count then
+    answer = pcall('XADD', stream, ARGV[i], 'e', ARGV[i + 1])
+  else
+    answer = pcall('XADD', stream, 'MAXLEN', '~', ARGV[4], ARGV[i], 'e', ARGV[i + 1])  -- once for all of them
   end
-  stored = stored + 1
+  if type(answer) == 'table' and answer.err and not string.find(answer.err, 'equal or smaller', 1, true) then
+    return {0, (i - 5) / 2, answer.err}
+  end
 end
-if stored > 0 then redis.call('XTRIM', KEYS[2], 'MAXLEN', '~', ARGV[4]) end  -- once: with each entry it is a third of the cost
-return {0, stored, ''}
+return {0, (count - 4) / 2, ''}
 """
 )
 

@@ -4,6 +4,8 @@ import asyncio
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from redis.exceptions import ConnectionError as RedisConnectionError
+
 from breakwater.domain.ids import DeskId, Symbol
 from breakwater.runtime.clocks import WallInfraClock
 from breakwater.runtime.events import Event, MarkPrice, encode_event
@@ -51,5 +53,35 @@ async def test_entry_that_arrives_while_the_last_is_acknowledged_is_handled_and_
     assert handled == [1, 2, 5]
     assert acknowledged.count((1, 1)) == 2
     assert counters.gaps == 1
+    worker.cancel()
+    await asyncio.gather(worker, return_exceptions=True)
+
+
+async def test_acknowledgement_that_failed_is_repeated_though_nothing_new_arrives() -> None:
+    tries: list[StreamId] = []
+    acknowledged = asyncio.Event()
+
+    async def handle(event: Event) -> None:
+        pass
+
+    async def acknowledge(entries: list[StreamId]) -> None:
+        tries.extend(entries)
+        if len(tries) == 1:
+            raise RedisConnectionError("the server is away")
+        acknowledged.set()
+
+    async def set_aside(entry: StreamId, data: bytes, reason: str, attempts: int) -> bool:
+        raise AssertionError(reason)
+
+    subscription = Subscription(handle, frozenset({"writer"}), (MarkPrice,), "group")
+    lane = Lane("writer", [subscription], WallInfraClock(), BusCounters(), acknowledge=acknowledge, set_aside=set_aside)
+    worker = asyncio.ensure_future(lane.run())
+    lane.accept((1, 1), encoded(1))
+    async with asyncio.timeout(2):
+        while not tries:  # noqa: ASYNC110 - the lane tells nobody
+            await asyncio.sleep(0)
+    lane.accept((1, 1), encoded(1))  # it is still pending: the server gives it once more
+    await asyncio.wait_for(acknowledged.wait(), 2)
+    assert tries == [(1, 1), (1, 1)]
     worker.cancel()
     await asyncio.gather(worker, return_exceptions=True)

@@ -20,7 +20,7 @@ FORMAT = 1
 _NAME = re.compile(r"buffer-([0-9]{8})\.jsonl")
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One event on its way: ``data`` is the encoded event whose id on the stream is ``epoch-sequence``."""
 
     epoch: int
