@@ -200,8 +200,11 @@ class Lane:
 
     async def _wait_for_work(self) -> None:
         """Until something arrives; not for long while an acknowledgement that failed is to be repeated."""
+        if not self._handled:
+            await self._arrived.wait()
+            return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LONGEST_PAUSE if self._handled else None):
+            async with asyncio.timeout(LONGEST_PAUSE):
                 await self._arrived.wait()
 
     async def _acknowledge_handled(self) -> None:

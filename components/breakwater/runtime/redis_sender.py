@@ -123,10 +123,14 @@ class Sender:
             raise self._client.explain(error, pipeline.endpoint, ("EVALSHA", *self._keys)) from error
 
     def wake(self) -> None:
-        """Something waits: it goes out with all that comes in this pass of the loop."""
-        if not self._launching and self._pipeline is not None:
-            self._launching = True
-            asyncio.get_running_loop().call_soon(self._launch)
+        """Something waits: it goes out at once if nothing is under way, else with all that comes in this pass of the loop."""
+        if self._launching or self._pipeline is None:
+            return
+        if not self._flights:
+            self._launch()
+            return
+        self._launching = True
+        asyncio.get_running_loop().call_soon(self._launch)
 
     def doubt(self) -> None:
         """The claim may be lost: have it checked."""
