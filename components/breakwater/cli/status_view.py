@@ -29,6 +29,7 @@ def show_status(status: dict[str, Any], url: str) -> None:
     _risk(status.get("risk") or [])
     _refusals(status.get("refusals") or [])
     _components(status.get("components") or [])
+    _dead_letters((status.get("counts") or {}).get("dead_letters", 0))
 
 
 def _stop(stop: dict[str, Any], gate: dict[str, Any]) -> None:
@@ -118,6 +119,13 @@ def _components(components: list[dict[str, Any]]) -> None:
         told = [f"{check}: {detail}" if (detail := c["detail"].get(check)) else check for check in c["failing"]]
         why = "; ".join(told) or f"last heard {c['age_seconds']:.0f} s ago"
         console().print(f"  {c['name']} {c['status']}: {why}", style="yellow")
+
+
+def _dead_letters(count: int) -> None:
+    if count:
+        console().print(
+            f"{count} event(s) were set aside after failing: breakwater dead-letters list", style="bold red"
+        )
 
 
 def _number(text: str | None) -> str:

@@ -79,6 +79,7 @@ class DashboardService(Service):
             market_now=clocks.market.now(),
             now=clocks.infra.monotonic(),
             gate=self._gate() if self._gate else None,
+            dead_letters=self._context.bus.dead_letters,
         )
 
     def status_json(self) -> bytes:

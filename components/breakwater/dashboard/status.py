@@ -44,6 +44,7 @@ def build_status(
     market_now: datetime,
     now: float,
     gate: tuple[GateState, Refusal | None] | None = None,
+    dead_letters: int = 0,
 ) -> DeskStatus:
     """Everything the desk says about itself at infrastructure time ``now``; ``gate`` is execution's own word on its gate."""
     stop = _stop(state, facts, policy, market_now, now)
@@ -68,7 +69,7 @@ def build_status(
         fills=tuple(reversed(state.fills)),
         account=_account(state),
         refusals=tuple(sorted(state.refusals.values(), key=lambda row: (-row.count, row.code))),
-        counts=dict(state.counts),
+        counts={**state.counts, "dead_letters": dead_letters},
         policy=_policy(policy),
         components=tuple(_component(name, beat, state, now) for name, beat in sorted(state.beats.items())),
         health=state.health.status if state.health else None,

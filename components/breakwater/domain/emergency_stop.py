@@ -137,14 +137,16 @@ def on_snapshot(memory: Memory, snapshot: Snapshot, rules: StopRules | None, now
 
 
 def on_execution_outcome(
-    memory: Memory, position: tuple[int, int], error: str | None, rules: StopRules | None, now: datetime
+    memory: Memory, position: tuple[int, int] | None, error: str | None, rules: StopRules | None, now: datetime
 ) -> Step:
     """The final outcome of one command: an execution error's text, or None for an entry that the venue accepted.
 
-    ``position`` is the event's (epoch, sequence): each outcome counts once.
+    ``position`` is the event's (epoch, sequence): each outcome counts once. None: no event tells, it is not known how it ended.
     """
     latched = memory.latched
-    if position <= latched.execution_seen:
+    if position is None:
+        position = latched.execution_seen
+    elif position <= latched.execution_seen:
         return Step(memory)
     count = latched.consecutive_errors
     if error is None:

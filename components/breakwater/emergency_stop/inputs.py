@@ -14,6 +14,11 @@ from breakwater.runtime.events import AccountReported, Event, FlatConfirmed, Ord
 Work = Callable[[Memory, StopRules | None, datetime], Step]
 
 
+def outcomes_missing(memory: Memory, rules: StopRules | None, now: datetime) -> Step:
+    """Events of execution are lost: an error may be among them, so it counts as one."""
+    return machine.on_execution_outcome(memory, None, "events of execution are missing from the bus", rules, now)
+
+
 def work_of(event: Event) -> Work | None:
     """What an event of execution asks of the machine; None when it says nothing to the stop."""
     position = (event.epoch, event.sequence)

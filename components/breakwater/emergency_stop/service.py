@@ -27,7 +27,7 @@ from breakwater.domain.stop_view import Measured, measured_now, next_deadline, r
 from breakwater.emergency_stop.audit import is_for_record
 from breakwater.emergency_stop.boot import choose, is_ahead, overtaken
 from breakwater.emergency_stop.heads import HeadSigner
-from breakwater.emergency_stop.inputs import Work, work_of
+from breakwater.emergency_stop.inputs import Work, outcomes_missing, work_of
 from breakwater.emergency_stop.latch import Finding, LatchContent, LatchReading, durable
 from breakwater.emergency_stop.messages import log_facts, payload_of
 from breakwater.emergency_stop.recorder import Recorder
@@ -104,6 +104,7 @@ class EmergencyStopService(Service):
             types=(OrderSubmitted, OrderFailed, AccountReported, FlatConfirmed),
             group=NAME,
         )
+        self._bus.watch_gaps(self._on_gap, producers=("execution",))
         self._bus.subscribe(self.guarded(self._on_policy), producers=("policy",), types=(PolicyUpdated,), group=None)
         self._bus.watch_state(self.guarded(self._on_lease), types=(StopLease,))
 
@@ -209,6 +210,17 @@ class EmergencyStopService(Service):
     async def _on_execution(self, event: Event) -> None:
         if (work := work_of(event)) is not None:
             await self._take(work)
+
+    def _on_gap(self, producer: str) -> None:
+        self.spawn(self._take_missing(), "missing-outcomes")
+
+    async def _take_missing(self) -> None:
+        while True:
+            try:
+                return await self._take(outcomes_missing)
+            except DiskError as error:  # nobody offers it again
+                log.error("missing events of execution cannot be counted yet", error=str(error))
+                await self._clocks.infra.sleep(BROADCAST_SECONDS)
 
     async def _on_policy(self, event: Event) -> None:
         await self._take(lambda memory, rules, now: Step(memory))

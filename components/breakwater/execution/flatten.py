@@ -48,6 +48,10 @@ class Cause:
     epoch: int = 0
 
 
+CONFIRM_AGAIN_SECONDS = 10.0
+"""After which a stop that still says TRIPPED has not heard that the account was proved flat."""
+
+
 class Flattener:
     """Runs one cause at a time; `begin` twice with the same cause does nothing more."""
 
@@ -73,6 +77,8 @@ class Flattener:
         self._cause: Cause | None = None
         self._wake = asyncio.Event()
         self._confirmed: tuple[TripId, int] | None = None
+        self._confirmed_at = 0.0
+        """Infrastructure time."""
         self.pages = 0
         self.requotes = 0
 
@@ -100,6 +106,10 @@ class Flattener:
         """A view of the emergency stop: flatten for each trip once."""
         if view.state is StopState.TRIPPED and view.trip is not None:
             trip = view.trip
+            unheard = self._clocks.infra.monotonic() - self._confirmed_at > CONFIRM_AGAIN_SECONDS
+            if self._cause is None and self._confirmed == (trip.trip_id, view.epoch) and unheard:
+                log.warning("the stop has not heard that the account is flat; proving it again", trip_id=trip.trip_id)
+                self._confirmed = None
             self.begin(Cause(f"trip {trip.trip_id}", trip.close_positions, trip.trip_id, view.epoch))
 
     def again(self) -> None:
@@ -230,6 +240,7 @@ class Flattener:
         if cause.trip_id is None:
             return
         self._confirmed = (cause.trip_id, cause.epoch)
+        self._confirmed_at = self._clocks.infra.monotonic()
         self._outbox.put(
             FlatConfirmed(
                 trip_id=cause.trip_id,

@@ -76,6 +76,11 @@ class Bus(Protocol):
         ...
 
     @property
+    def dead_letters(self) -> int:
+        """Events of the desk that were set aside and wait for a person, when last looked."""
+        ...
+
+    @property
     def connected(self) -> bool:
         """Whether the last exchange with the server succeeded."""
         ...

@@ -100,6 +100,11 @@ class RedisBus(Service):
         return self._publisher.trouble
 
     @property
+    def dead_letters(self) -> int:
+        """Events of the desk that were set aside and wait for a person, when last looked."""
+        return self.counters.letters_kept
+
+    @property
     def refused(self) -> Counter[Keeping]:
         """Events refused because the buffer fills, by what they are."""
         return self._publisher.refused

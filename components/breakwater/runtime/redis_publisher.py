@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import itertools
 import os
 import secrets
 import socket
@@ -39,6 +40,8 @@ _WAITED_OUT: tuple[type[Exception], ...] = (*LOST, DiskError)
 _BATCH = 128
 _KEEP_SECONDS = 5.0
 """How long an event is held after Redis took it."""
+_MOST_KEPT_ON_DISK = 10_000
+"""Of those, the newest so many go to the disk when Redis goes away: it may have taken its last two seconds with it."""
 _CAPACITY = 100_000
 """Events that wait for Redis; beyond that publish refuses."""
 _FIRST_PAUSE = 0.05
@@ -133,7 +136,7 @@ class Publisher:
         except EventError:
             self._sequence -= 1  # a number that is never stored would look like a lost event
             raise
-        waiting = Waiting(Entry(self.epoch, self._sequence, data), done)
+        waiting = Waiting(Entry(self.epoch, self._sequence, data), done, perishable=name in PERISHABLE)
         self._waiting.append(waiting)
         self._sender.wake()
         if self._durable:
@@ -242,11 +245,19 @@ class Publisher:
         if self._durable:
             fresh, self._unspooled = self._unspooled, []
             return [waiting for waiting in fresh if not waiting.settled]
+        if self._up:
+            return []
         fresh = []
         for waiting in reversed(self._waiting):
-            if waiting.spooled or self._up:
+            if waiting.spooled:
                 break
             fresh.append(waiting)
+        # What Redis acknowledged last, it may not have when it comes back; and we may not be there any more to send it again.
+        for _, waiting in itertools.islice(reversed(self._kept), _MOST_KEPT_ON_DISK):
+            if waiting.spooled:
+                break
+            if not waiting.perishable:
+                fresh.append(waiting)
         fresh.reverse()
         return fresh
 
@@ -310,6 +321,9 @@ class Publisher:
         if first:
             log.info("producing", producer=self._producer, desk=self._desk, epoch=self.epoch)
             return
+        self._spool_stored_at = (
+            self._infra.monotonic()
+        )  # the server that came back may go again, with what it was given
         last = (int(answer[2]), int(answer[3]))
         again = [item for item in self._kept if item[1].entry.epoch == self.epoch and item[1].entry.id > last]
         if again:
@@ -364,7 +378,8 @@ class Publisher:
         """
         async with self._spool_lock:
             if self._spool is not None and self._spool_outdated:
-                spooled = [waiting.entry for waiting in self._waiting if waiting.spooled]
+                line = itertools.chain((waiting for _, waiting in self._kept), self._waiting)
+                spooled = [waiting.entry for waiting in line if waiting.spooled]
                 await self._spool.rewrite(self._leftovers + spooled)
                 self._spool_outdated = False
 

@@ -41,6 +41,8 @@ class Waiting(msgspec.Struct, gc=False):
     spooled: bool = False
     direct: bool = False
     """It has not been on the disk and will not be."""
+    perishable: bool = False
+    """Not worth a place on the disk."""
     attempted: bool = False
     """Sent at least once: the server may have it, whatever it answered."""
 

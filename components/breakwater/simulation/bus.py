@@ -200,6 +200,10 @@ class MemoryBus:
         return ""
 
     @property
+    def dead_letters(self) -> int:
+        return 0
+
+    @property
     def connected(self) -> bool:
         return self._broker.up
 

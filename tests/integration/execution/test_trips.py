@@ -48,6 +48,20 @@ def nothing_left(rig: Any) -> bool:
     )
 
 
+def test_stop_that_has_not_heard_of_the_flat_account_is_told_again_after_a_new_proof(play: Play) -> None:
+    async def scenario(rig: Any) -> None:
+        await two_positions(rig)
+        trip = await rig.trip()
+        await rig.sleep(2)
+        assert [flat.trip_id for flat in rig.said(FlatConfirmed)] == [trip.trip_id]
+        await rig.sleep(12)  # the lease is sent all the time, and says TRIPPED: the confirmation got lost
+        assert [flat.trip_id for flat in rig.said(FlatConfirmed)] == [trip.trip_id] * 2
+        first, second = rig.said(FlatConfirmed)
+        assert second.time > first.time
+
+    play(scenario)
+
+
 def test_trip_closes_everything_in_order_and_proves_it(play: Play) -> None:
     async def scenario(rig: Any) -> None:
         await two_positions(rig)

@@ -16,7 +16,7 @@ import pytest
 from breakwater.domain.ids import DeskId, Symbol
 from breakwater.runtime.bus import BusUnavailable
 from breakwater.runtime.clocks import WallInfraClock
-from breakwater.runtime.events import CandleClosed, Event, Heartbeat, MarkPrice
+from breakwater.runtime.events import CandleClosed, Event, Heartbeat, MarkPrice, decode_event
 from breakwater.runtime.file_disk import FileDisk
 from breakwater.runtime.ports import DiskError
 from breakwater.runtime.redis_bus import RedisBus
@@ -151,6 +151,31 @@ async def test_process_that_dies_with_a_full_spool_leaves_it_to_the_next(
     await eventually(lambda: len(recorder.numbers) >= 5)
     await asyncio.sleep(0.2)
     assert recorder.numbers == [0, 1, 2, 3, 4]
+    volume.close()
+
+
+async def test_server_and_publisher_that_die_one_after_the_other_lose_nothing_that_was_acknowledged(
+    server: EmbeddedServer, client: RedisClient, publish: Publish, eventually: Eventually, tmp_path: Path
+) -> None:
+    volume = FileDisk(tmp_path / "own")
+    first = RedisBus(server.url, DeskId("test"), "writer", WallInfraClock(), disk=volume)
+    await first.start()
+    for n in range(3):
+        await publish(first, n)  # acknowledged by Redis, and on no disk of ours
+    os.kill(server.pid or 0, signal.SIGSTOP)
+    await publish(first, 3)
+    await first.stop()
+    volume.close()
+    os.kill(server.pid or 0, signal.SIGCONT)
+    await client.run("FLUSHALL")  # it comes back without its last seconds
+    volume = FileDisk(tmp_path / "own")
+    second = RedisBus(server.url, DeskId("test"), "writer", WallInfraClock(), disk=volume)
+    await second.start()
+    await publish(second, 4)
+    stored = await client.run("XRANGE", "bw:{test}:writer", "-", "+")
+    candles: list[Any] = [decode_event(fields[b"e"]).payload for _, fields in stored]
+    assert [candle.open for candle in candles] == [Decimal(n) for n in range(5)]
+    await second.stop()
     volume.close()
 
 

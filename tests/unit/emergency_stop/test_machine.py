@@ -128,6 +128,15 @@ def test_a_redelivered_error_counts_once(desk: Any) -> None:
     assert desk.memory.latched.consecutive_errors == 1
 
 
+def test_outcomes_that_nobody_knows_count_as_one_error_each_time(desk: Any) -> None:
+    for _ in range(4):
+        desk.error()
+    desk.take(machine.on_execution_outcome(desk.memory, None, "events are missing", desk.rules, desk.now))
+    assert desk.state is T
+    desk.error(None)
+    assert desk.memory.latched.execution_seen == (1, 5)
+
+
 def test_a_person_trips_even_when_flat(desk: Any) -> None:
     outcome = desk.trip()
     assert outcome.accepted

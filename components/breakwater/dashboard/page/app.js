@@ -124,7 +124,8 @@ function showTables(s) {
   fill($("refusals"), s.refusals.map((r) => [
     [r.code, "strong", r.last_text], [r.count, "right number"], [`${time(r.last_time)} ${r.last_symbol}`, "quiet right"],
   ]), "Nothing was refused.");
-  say($("health"), s.health ?? "");
+  const aside = s.counts.dead_letters;
+  say($("health"), `${s.health ?? ""}${aside ? `, ${aside} event(s) set aside: breakwater dead-letters list` : ""}`);
   const signs = { ok: "✓ ok", degraded: "! degraded", silent: "■ silent" };
   fill($("components"), s.components.map((c) => [
     [c.name.replaceAll("_", " "), "strong"], [signs[c.status] ?? c.status, c.status === "ok" ? "good" : "bad"],
