@@ -38,8 +38,10 @@ def servers() -> dict[str, Path]:
 class Server:
     """A durable server on a Unix socket in ``directory``."""
 
-    def __init__(self, binary: Path, directory: Path) -> None:
+    def __init__(self, binary: Path, directory: Path, *, may_lose: bool) -> None:
         directory.mkdir()
+        # With everysec it holds writes back while the disk syncs, and a kill takes them; with no it writes at once, and only we cut.
+        self._sync = "everysec" if may_lose else "no"
         self.socket = directory / "s"
         self.outages: list[tuple[float, float]] = []
         """When it was certainly dead, on the monotonic clock."""
@@ -52,7 +54,7 @@ class Server:
     async def start(self) -> None:
         words = {
             "port": "0", "unixsocket": str(self.socket), "unixsocketperm": "700", "dir": str(self._directory), "save": "",
-            "appendonly": "yes", "appendfsync": "everysec", "logfile": str(self._directory / "server.log"),
+            "appendonly": "yes", "appendfsync": self._sync, "logfile": str(self._directory / "server.log"),
         }  # fmt: skip
         self._process = await asyncio.create_subprocess_exec(
             self._binary, *(word for name, value in words.items() for word in (f"--{name}", value)),

@@ -70,6 +70,8 @@ class Plan:
     body: int
     """Most bytes of padding in an event."""
     drop_rate: float
+    may_lose: bool
+    """The server may lose what it took in its last seconds: always somebody else still has it."""
     server: tuple[Action, ...]
     publisher: tuple[Action, ...]
     consumer: tuple[Action, ...]
@@ -152,6 +154,7 @@ def make_plan(seed: int, index: int, *, knows_durable: bool = True) -> Plan:
         pause=awaiters * rng.uniform(0.0005, 0.003),
         body=rng.choice((0, 200, 2000)),
         drop_rate=0.1 if Axis.DROP_REPLIES in axes else 0.0,
+        may_lose=cuts,
         server=tuple(sorted(server)),
         publisher=tuple(sorted(publisher)),
         consumer=tuple(sorted(consumer)),

@@ -71,7 +71,7 @@ class Run:
         self._root = Path(tempfile.mkdtemp(prefix="bwf-"))
         self._disk = self._root / "disk"
         self._disk.mkdir()
-        self._server = Server(binary, self._root / "v")
+        self._server = Server(binary, self._root / "v", may_lose=plan.may_lose)
         self._links = {name: Link(self._root / name[0], self._server.socket, self._rng) for name in children.ROLES}
         for name in children.ROLES:
             ledger.create(self._root / name)

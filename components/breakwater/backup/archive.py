@@ -15,6 +15,8 @@ from pathlib import PurePosixPath
 
 import msgspec
 
+from breakwater.runtime.unreadable import UNREADABLE
+
 FORMAT = 1
 MANIFEST = "manifest.json"
 FILES = "files/"
@@ -111,7 +113,7 @@ def _manifest(data: bytes) -> Manifest:
                 "Restore it with the version that made it, or a newer one.",
             )
         manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise _damaged(f"{MANIFEST} cannot be read ({error})") from None
     for member in manifest.members:
         parts = PurePosixPath(member.path).parts

@@ -8,6 +8,7 @@ import msgspec
 
 from breakwater.runtime.policy_copy import BadCopy, PolicyCopy, decode_copy
 from breakwater.runtime.policy_store import BACKUP_FILE
+from breakwater.runtime.unreadable import UNREADABLE
 
 UNKNOWN = "unknown"
 HEAD_FILE = "audit.head.json"
@@ -23,7 +24,7 @@ def desk_of(files: Mapping[str, bytes]) -> str:
         if path.rpartition("/")[2] == HEAD_FILE:
             try:
                 return msgspec.json.decode(data, type=_Head).desk
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except UNREADABLE:
                 continue
     return UNKNOWN
 

@@ -16,6 +16,7 @@ from breakwater.cli.audit_source import AuditSource, Trail, heads_from
 from breakwater.cli.errors import Exit
 from breakwater.cli.options import AsJson, StateDir, parse_utc, state_dir
 from breakwater.cli.output import complain, console, print_json, row, say, table
+from breakwater.runtime.unreadable import UNREADABLE
 
 if TYPE_CHECKING:
     from breakwater.emergency_stop.verify import TrailReport
@@ -109,7 +110,7 @@ def _records(data: bytes) -> tuple[list[dict[str, Any]], int]:
                 or not all(isinstance(record[name], str) for name in _TEXTS)
             ):
                 raise TypeError("not a record")
-        except (msgspec.DecodeError, KeyError, TypeError, RecursionError):
+        except (*UNREADABLE, KeyError, TypeError):
             unreadable += 1
         else:
             found.append(record)

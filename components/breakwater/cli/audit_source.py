@@ -11,6 +11,7 @@ import msgspec
 from breakwater.cli.client import ANSWER_SECONDS, CONNECT_SECONDS, DeskClient, sentences
 from breakwater.cli.errors import CliError, Exit
 from breakwater.cli.options import readable
+from breakwater.runtime.unreadable import UNREADABLE
 
 if TYPE_CHECKING:
     import httpx
@@ -61,7 +62,7 @@ async def _from_desk(get: Callable[[str], Any], where: str) -> Trail:
         answer = msgspec.json.decode(told.content)
         found = next(_heads_in(answer), None)
         problem = str(answer.get("problem") or "")
-    except (msgspec.DecodeError, AttributeError, ValueError, RecursionError) as error:
+    except (*UNREADABLE, AttributeError, ValueError) as error:
         raise CliError(Exit.UNREACHABLE, f"{where} does not answer as an emergency stop: {error}", _VERSIONS) from error
     return Trail(audit.content, where, found, problem)
 
@@ -119,7 +120,7 @@ def heads_from(where: str, stdin: Callable[[], bytes]) -> list[StopHead]:
         if len(data) > MOST_BYTES:
             raise ValueError(f"{len(data)} bytes are too many for a head")
         found = list(_heads_in(msgspec.json.decode(data)))
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+    except (*UNREADABLE, ValueError) as error:
         raise CliError(Exit.USAGE, f"--head {where}: this is no head of an audit: {error}", _KEEP) from error
     if not found:
         raise CliError(Exit.USAGE, f"--head {where}: there is no head in it.", _KEEP)

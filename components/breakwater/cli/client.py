@@ -11,6 +11,7 @@ import msgspec
 
 from breakwater.cli.errors import CliError, Exit
 from breakwater.desk.rundir import RunningDesk, find_desk
+from breakwater.runtime.unreadable import UNREADABLE
 
 if TYPE_CHECKING:
     import httpx
@@ -84,7 +85,7 @@ def body_of(answer: httpx.Response) -> dict[str, Any]:
     """The JSON object in ``answer``; an empty one if there is none."""
     try:
         found = msgspec.json.decode(answer.content)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return {}
     return found if isinstance(found, dict) else {}
 

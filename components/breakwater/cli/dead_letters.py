@@ -15,6 +15,7 @@ import typer
 from breakwater.cli.errors import CliError, Exit
 from breakwater.cli.options import AsJson, Reason, StateDir, checked_reason, state_dir
 from breakwater.cli.output import console, print_json, row, say, table
+from breakwater.runtime.unreadable import UNREADABLE
 
 if TYPE_CHECKING:
     from breakwater.runtime.dead_letters import DeadLetter, DeadLetters
@@ -166,7 +167,7 @@ async def _get(letters: DeadLetters, letter_id: str) -> DeadLetter:
 def _shown(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
     try:
         event = msgspec.json.decode(letter.data)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         event = None
     known = event if isinstance(event, dict) else {}
     content: dict[str, Any] = {

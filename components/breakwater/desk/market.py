@@ -17,6 +17,7 @@ from breakwater.paper_venue.markets import Market, ReplayMarket, SyntheticMarket
 from breakwater.paper_venue.markets.replay import load_candles
 from breakwater.paper_venue.model import VenueState
 from breakwater.runtime.ports import Disk
+from breakwater.runtime.unreadable import UNREADABLE
 
 MARKET_FILE = "market.json"
 LISTED = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT")
@@ -57,7 +58,7 @@ def read_record(disk: Disk, name: str = MARKET_FILE) -> MarketRecord | None:
         moments = (record.origin, record.market_anchor, record.wall_anchor)
         if any(moment is not None and moment.tzinfo is None for moment in moments) or not 0 < record.speed <= 60:
             raise ValueError("times need a zone, and a speed is more than 0 and at most 60")
-    except (msgspec.DecodeError, ValueError) as error:
+    except (*UNREADABLE, ValueError) as error:
         raise DeskInputError(f"{name} is damaged ({error}); restore it or choose another --state-dir") from error
     return record
 

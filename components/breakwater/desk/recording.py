@@ -33,6 +33,7 @@ from breakwater.runtime.manifests import (
     stop_from_object,
 )
 from breakwater.runtime.policy_diff import desk_to_wire
+from breakwater.runtime.unreadable import UNREADABLE
 
 FORMAT = 1
 FILES = 8
@@ -158,7 +159,7 @@ def decode_record(data: bytes) -> AnyRecord | None:
     """None for what this version does not write."""
     try:
         record = _decoder.decode(data)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     return record if _makes_sense(record) else None
 

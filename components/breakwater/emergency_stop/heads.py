@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from breakwater.domain.stop_head import StopHead
 from breakwater.runtime.ports import Disk, DiskError
+from breakwater.runtime.unreadable import UNREADABLE
 
 KEY_FILE = "audit.key"
 HEAD_FILE = "audit.head.json"
@@ -86,7 +87,7 @@ def decode_head(data: bytes) -> StopHead:
     """A head as ``encode_head`` writes it. Raises ValueError."""
     try:
         return _decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"this is no head of an audit: {error}") from error
 
 

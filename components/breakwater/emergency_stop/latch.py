@@ -15,6 +15,7 @@ from breakwater.domain.stop_facts import Fact
 from breakwater.domain.stop_memory import Latched
 from breakwater.emergency_stop.audit import AuditHead
 from breakwater.runtime.ports import Disk, DiskError
+from breakwater.runtime.unreadable import UNREADABLE
 
 FILE = "latch.json"
 COPY = "latch.copy.json"
@@ -100,7 +101,7 @@ def decode_latch(data: bytes) -> LatchContent:
         raise ValueError("the checksum does not match: the file is damaged")
     try:
         return _decoder.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"whole, but not what this version writes: {error}") from error
 
 

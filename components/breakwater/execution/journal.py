@@ -16,6 +16,7 @@ from breakwater.domain.orders import Proposal, Protection
 from breakwater.execution.orders import OrderState
 from breakwater.runtime.journal import JournalCorrupt, TypedJournal
 from breakwater.runtime.ports import Disk, DiskError
+from breakwater.runtime.unreadable import UNREADABLE
 
 log = structlog.get_logger(__name__)
 
@@ -130,7 +131,7 @@ class ExecutionJournal:
         for data in await self._journal.journal.load(salvage=True):
             try:
                 records.append(decoder.decode(data))
-            except msgspec.DecodeError as error:
+            except UNREADABLE as error:
                 log.error("journal record left out", error=str(error))
         return records
 

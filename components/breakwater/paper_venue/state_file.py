@@ -17,6 +17,7 @@ import msgspec
 from breakwater.paper_venue.core import PaperVenue
 from breakwater.paper_venue.ledger import apply_delta
 from breakwater.paper_venue.model import VenueDelta, VenueState
+from breakwater.runtime.unreadable import UNREADABLE
 
 JOURNAL_LIMIT_BYTES = 16 * 1024 * 1024
 PRICE_INTERVAL_SECONDS = 1.0
@@ -58,7 +59,7 @@ class VenueStateFile:
                 continue
             try:
                 delta = decoder.decode(line)
-            except msgspec.MsgspecError as error:
+            except UNREADABLE as error:
                 if number == len(lines):
                     break
                 raise StateFileError(

@@ -9,6 +9,7 @@ import structlog
 
 from breakwater.portfolio.records import EQUITY, ReconciledEquity
 from breakwater.runtime.ports import Disk, DiskError
+from breakwater.runtime.unreadable import UNREADABLE
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +32,7 @@ class LastEquity:
         data = self._disk.read(EQUITY)
         try:
             self.value = None if data is None else msgspec.json.decode(data, type=ReconciledEquity)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             log.error("the last reconciled equity is unreadable: the old baseline stays", error=str(error))
         if journaled is not None and (self.value is None or self.value.time <= journaled.time):
             self.value = journaled

@@ -18,6 +18,7 @@ from breakwater.domain.signals import Signal
 from breakwater.domain.snapshot import Snapshot
 from breakwater.domain.stop_head import StopHead
 from breakwater.domain.stop_state import RequestOutcome, StopState, StopView, Trip
+from breakwater.runtime.unreadable import UNREADABLE
 
 
 class Payload(msgspec.Struct, frozen=True):
@@ -357,14 +358,14 @@ def decode_event(data: bytes) -> Event:
     """Parse and validate. Raises EventError for anything that is not a known event."""
     try:
         envelope = _envelope_decoder.decode(data)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise EventError(f"not an event envelope: {error}") from error
     decoder = _payload_decoders.get(envelope.type)
     if decoder is None:
         raise EventError(f"unknown event type {envelope.type!r}: produced by a newer version?")
     try:
         payload = decoder.decode(envelope.payload)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise EventError(f"{envelope.type}: {error}") from error
     return Event(
         desk=envelope.desk,

@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from breakwater.runtime.ports import Disk, DiskError
+from breakwater.runtime.unreadable import UNREADABLE
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -240,7 +241,7 @@ class TypedJournal(Generic[T]):
         for index, data in enumerate(await self.journal.load(), start=1):
             try:
                 records.append(self._decoder.decode(data))
-            except msgspec.DecodeError as error:
+            except UNREADABLE as error:
                 raise JournalCorrupt(
                     f"{self.journal.name}: record {index} is not what this version writes: {error}. "
                     "Was it written by a newer version? Then start that version"

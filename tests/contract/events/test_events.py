@@ -84,6 +84,13 @@ def _leaves(kind: type[Payload]) -> set[type[Payload]]:
             b'"payload":{"symbol":"BTCUSDT","price":"abc","time":"2025-10-10T20:50:00Z"}}',
             "price",
         ),
+        (b'{"desk":"\xff\xfe"}', "utf-8"),
+        (
+            b'{"desk":"d","producer":"p","epoch":1,"sequence":1,"time":"2025-10-10T20:50:00Z","type":"market.mark",'
+            b'"payload":{"symbol":"\xff","price":"1","time":"2025-10-10T20:50:00Z"}}',
+            "utf-8",
+        ),
+        (b'{"desk":' + b"[" * 100_000, "envelope"),
     ],
 )
 def test_bytes_that_are_no_event_are_refused_naming_what_is_wrong(data: bytes, says: str) -> None:

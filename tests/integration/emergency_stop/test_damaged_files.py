@@ -40,6 +40,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "no such state": lambda data: with_state(data, "RELAXED"),
     "state of a wrong type": lambda data: with_state(data, 7),
     "no utf-8": lambda data: checksummed(b"\xff\xfe"),
+    "text that is no utf-8": lambda data: checksummed(b'{"revision":"\xff"}'),
     "deep": lambda data: checksummed(b'{"revision":' + b"[" * 100_000),
     "huge": lambda data: bytes(4_000_000),
 }

@@ -309,13 +309,15 @@ async def test_unknown_event_is_set_aside_and_the_next_one_arrives(
     await client.run("XADD", "bw:{test}:writer", "1-1", "e", b"not json")
     await client.run("XADD", "bw:{test}:writer", "1-2", "e", b'{"desk":"test","producer":"writer","epoch":1,"sequence":2,'
                      b'"time":"2025-10-10T20:00:00Z","type":"order.teleported","payload":{}}')  # fmt: skip
+    await client.run("XADD", "bw:{test}:writer", "1-3", "e", b'{"desk":"\xff"}')
     bus = await make_bus("reader", reads="writer", group="reader", handler=recorder)
     await publish(await make_bus("writer"), 7)
     await eventually(lambda: recorder.numbers == [7])
     reasons = [fields[b"reason"] for _, fields in await client.run("XRANGE", "bw:{test}:dead", "-", "+")]
     assert b"not an event" in reasons[0]
     assert b"order.teleported" in reasons[1]
-    assert bus.counters.rejected == 2
+    assert b"utf-8" in reasons[2]
+    assert bus.counters.rejected == 3
 
 
 async def test_slow_producer_lane_does_not_hold_up_another(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from breakwater.runtime.journal import decode_line
+from breakwater.runtime.unreadable import UNREADABLE
 
 FORMAT = 1
 _NAME = re.compile(r"buffer-([0-9]{8})\.jsonl")
@@ -90,7 +91,7 @@ def decode_entry(data: bytes) -> Entry:
 def decode_header(data: bytes) -> Header | None:
     try:
         return msgspec.json.decode(data, type=Header)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
 
 
@@ -123,6 +124,6 @@ def read_segment(raw: bytes) -> Reading:
             continue
         try:
             reading.entries.append(decode_entry(data))
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             reading.damaged.append((line_number, f"no event: {error}"))
     return reading
