@@ -39,6 +39,8 @@ class RedisClient:
         self._idle: dict[Endpoint, list[Pipeline]] = {}
         """Connections nobody uses, the one used last on top."""
         self._busy: set[Pipeline] = set()
+        self.dials = 0
+        """Connections made so far. When it rises, the server may be another, or the same without its last seconds."""
 
     async def run(self, *command: str | int | bytes) -> Any:
         """One command, words as in Redis' own documentation. Raises what is in LOST."""
@@ -131,7 +133,7 @@ class RedisClient:
             endpoint = await self._routes.find(command)
             connection = self._make(endpoint)
             try:
-                await connection.connect()
+                await self._dial(connection)
                 if self._routes.kind is Kind.SENTINEL:
                     await self._check_role(connection, endpoint)
                 return endpoint, connection
@@ -145,6 +147,11 @@ class RedisClient:
                 raise
         raise AssertionError("unreachable")
 
+    async def _dial(self, connection: Pipeline) -> None:
+        if not connection.is_connected:
+            await connection.connect()
+            self.dials += 1
+
     async def _check_role(self, connection: Pipeline, endpoint: Endpoint) -> None:
         """Sentinels may not know yet that the master they name is none any more."""
         answer = await connection.ask(("ROLE",))
@@ -155,7 +162,7 @@ class RedisClient:
         """On a connection that nobody else uses meanwhile. One that breaks, times out or is cancelled connects anew later."""
         self._busy.add(connection)
         try:
-            await connection.connect()
+            await self._dial(connection)
             if asking:
                 await connection.ask(("ASKING",))
             reply = await connection.ask(command)

@@ -45,12 +45,16 @@ class _Reader:
         pause = 0.05
         while True:
             try:
-                await self._join()
-                self._report(None)
-                self.ready.set()
-                pause = 0.05
                 while True:
-                    await self._read()
+                    # A connection that ended between two commands is made anew by the next one, which does not fail: but
+                    # the server behind it may have forgotten what it was told, so whatever was found out before is void.
+                    dials = self._client.dials
+                    await self._join()
+                    while dials == self._client.dials:
+                        self._report(None)
+                        self.ready.set()
+                        pause = 0.05
+                        await self._read()
             except LOST as error:
                 self._report(error)
                 await self._infra.sleep(pause)

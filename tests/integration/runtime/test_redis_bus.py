@@ -224,6 +224,42 @@ async def test_consumer_stopped_before_acknowledging_gets_the_event_again(
     assert recorder.numbers == [0, 1, 2]
 
 
+async def test_acknowledgements_that_the_server_forgot_while_nobody_read_are_repeated(
+    client: RedisClient, make_bus: Any, publish: Publish, recorder: Any, eventually: Eventually
+) -> None:
+    stream, group = "bw:{test}:writer", "reader"
+    release = asyncio.Event()
+    release.set()
+
+    async def handle(event: Event) -> None:
+        await release.wait()
+        await recorder(event)
+
+    async def pending() -> int:
+        count: int = (await client.run("XPENDING", stream, group))["pending"]
+        return count
+
+    await make_bus("reader", reads="writer", group=group, handler=handle)
+    writer = await make_bus("writer")
+    early = await publish(writer, 0)
+    await eventually(lambda: recorder.numbers == [0])
+    while await pending():  # noqa: ASYNC110 - a server has nobody to tell us
+        await asyncio.sleep(0.01)
+    release.clear()
+    await asyncio.gather(*(publish(writer, n) for n in range(1, 1400)))
+    while await pending() < 1024:  # noqa: ASYNC110 - likewise
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.3)  # enough is in hand: it does not read
+    await client.run("XCLAIM", stream, group, "reader", 0, f"{early.epoch}-{early.sequence}", "FORCE")
+    await client.run("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    release.set()
+    await eventually(lambda: len(recorder.numbers) == 1400)
+    async with asyncio.timeout(5):
+        while await pending():  # noqa: ASYNC110 - likewise
+            await asyncio.sleep(0.01)
+    assert recorder.numbers == list(range(1400))
+
+
 async def test_all_handled_events_are_acknowledged(
     make_bus: Any, client: RedisClient, publish: Publish, recorder: Any, eventually: Eventually
 ) -> None:
