@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import structlog
 from fastapi import APIRouter
@@ -54,6 +55,8 @@ log = structlog.get_logger(__name__)
 POLICY_REFRESH_SECONDS = 5.0
 HISTORY_RETRY_SECONDS = 2.0
 STORE_RETRY_SECONDS = 1.0
+REAL_EXCHANGES = ("binance.com", "binance.us", "binancefuture.com", "binance.vision", "binanceapi.com", "bybit.com", "okx.com")
+"""Hosts, and all below, that no paper desk talks to. Any other one has to prove that it is a paper venue."""
 
 
 @dataclass
@@ -328,8 +331,9 @@ class _Lived:
 
 
 async def _clocks(name: str, settings: Settings, closing: contextlib.AsyncExitStack) -> _Lived:
-    if settings.clock == "wall":
-        anchors = {"market_anchor": settings.market_anchor, "wall_anchor": settings.wall_anchor}
+    by_wall = settings.clock == "wall"
+    anchors = {"market_anchor": settings.market_anchor, "wall_anchor": settings.wall_anchor}
+    if by_wall and settings.venue_url is None:
         return _Lived(wall_clocks(speed=settings.speed, **anchors))
     from breakwater.desk.venue_clock import VenueClockReader
     from breakwater.desk.waiting import answering
@@ -337,8 +341,11 @@ async def _clocks(name: str, settings: Settings, closing: contextlib.AsyncExitSt
     infra = WallInfraClock()
     reader = VenueClockReader(_paper_venue_url(settings), infra)
     closing.push_async_callback(reader.close)
+    # Also asked by who lives by the wall clock: only a paper venue answers, and keys are not shown to anything else.
     async with answering(name, settings, infra, what="clock", problem=lambda: f"waiting for {reader.problem}"):
         clock = await reader.wait()
+    if by_wall:
+        return _Lived(wall_clocks(speed=settings.speed, **anchors))
     clocks = wall_clocks(speed=clock.speed, market_anchor=clock.market_anchor, wall_anchor=clock.wall_anchor)
     log.info("lives by the venue's clock", market=clock.market, speed=clock.speed, now=clocks.market.now().isoformat())
     return _Lived(clocks, clock.data, clock.market, lambda: reader.watch(clock))
@@ -352,6 +359,12 @@ def _paper_venue_url(settings: Settings) -> str:
         raise SettingsError(
             ["BREAKWATER_VENUE_URL must be the paper venue's address, for example http://127.0.0.1:9100"]
         )
+    for name, url in (("VENUE_URL", settings.venue_url), ("VENUE_WS_URL", settings.venue_ws_url or "")):
+        host = urlsplit(url).hostname or ""
+        if host.rstrip(".").endswith(REAL_EXCHANGES):
+            raise SettingsError(
+                [f"BREAKWATER_{name} names a real exchange ({host}), and this desk trades on paper: name the paper venue"]
+            )
     return settings.venue_url
 
 

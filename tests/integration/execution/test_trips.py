@@ -48,6 +48,19 @@ def nothing_left(rig: Any) -> bool:
     )
 
 
+def test_many_orders_are_taken_back_at_the_same_time(play: Play) -> None:
+    async def scenario(rig: Any) -> None:
+        for number in range(20):
+            await rig._client.create_order("ETH/USDT:USDT", "limit", "buy", "0.1", str(3800 + number))
+        rig.slow["DELETE"] = 0.4  # one after the other: 8 s
+        await rig.trip()
+        await rig.sleep(3)
+        assert not rig.resting("ETHUSDT")
+        assert len(rig.said(FlatConfirmed)) == 1
+
+    play(scenario)
+
+
 def test_stop_that_has_not_heard_of_the_flat_account_is_told_again_after_a_new_proof(play: Play) -> None:
     async def scenario(rig: Any) -> None:
         await two_positions(rig)
