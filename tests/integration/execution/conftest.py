@@ -35,6 +35,7 @@ from breakwater.runtime.bus import BusUnavailable
 from breakwater.runtime.context import ComponentContext
 from breakwater.runtime.events import (
     Event,
+    FlatConfirmed,
     MarkPrice,
     OrderProposed,
     Payload,
@@ -152,6 +153,8 @@ class Rig:
         self.policy = FixedPolicy()
         self.slow: dict[str, float] = {}
         self.latency: Latency | None = None
+        self.hears_flat = True
+        """Whether the stop cools down once the account is confirmed flat, as the real one does."""
         self.gate_closed: list[datetime | None] = []
         self._buses: dict[str, MemoryBus] = {}
         self._state = StopState.ARMED
@@ -245,6 +248,10 @@ class Rig:
     async def _leases(self) -> None:
         self._lease_runs = True
         while self._lease_runs:
+            if self.hears_flat and self._trip is not None and self._state is StopState.TRIPPED:
+                heard = {(flat.trip_id, flat.epoch) for flat in self.said(FlatConfirmed)}
+                if (self._trip.trip_id, self._epoch) in heard:
+                    await self.stop_state(StopState.COOLING_DOWN, trip=self._trip)
             with contextlib.suppress(BusUnavailable):
                 await self.lease()
             await self.clocks.infra.sleep(0.3)

@@ -63,6 +63,7 @@ def test_many_orders_are_taken_back_at_the_same_time(play: Play) -> None:
 
 def test_stop_that_has_not_heard_of_the_flat_account_is_told_again_after_a_new_proof(play: Play) -> None:
     async def scenario(rig: Any) -> None:
+        rig.hears_flat = False
         await two_positions(rig)
         trip = await rig.trip()
         await rig.sleep(2)
@@ -99,7 +100,7 @@ def test_trip_closes_everything_in_order_and_proves_it(play: Play) -> None:
         assert kinds.index(FlatConfirmed) > max(i for i, kind in enumerate(kinds) if kind is OrderFilled)
         assert AccountReported in kinds[kinds.index(FlatConfirmed) - 1 :]
         await rig.propose(rig.entry("p-3"))
-        assert rig.said(OrderRefused)[-1].refusal.code == "STOP_TRIPPED"
+        assert rig.said(OrderRefused)[-1].refusal.code == "STOP_COOLING_DOWN"
         assert not rig.said(OrderFailed)
 
     play(scenario)
@@ -320,6 +321,7 @@ def test_ids_of_halts_are_kept_up_to_a_bound_the_newest_first(play: Play) -> Non
 
 def test_halt_is_handed_over_to_the_tripped_stop(play: Play) -> None:
     async def scenario(rig: Any) -> None:
+        rig.hears_flat = False
         await rig.propose(rig.entry())
         await rig.service.halt("alice", "news")
         trip = await rig.trip()
