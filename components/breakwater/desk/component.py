@@ -55,7 +55,15 @@ log = structlog.get_logger(__name__)
 POLICY_REFRESH_SECONDS = 5.0
 HISTORY_RETRY_SECONDS = 2.0
 STORE_RETRY_SECONDS = 1.0
-REAL_EXCHANGES = ("binance.com", "binance.us", "binancefuture.com", "binance.vision", "binanceapi.com", "bybit.com", "okx.com")
+REAL_EXCHANGES = (
+    "binance.com",
+    "binance.us",
+    "binancefuture.com",
+    "binance.vision",
+    "binanceapi.com",
+    "bybit.com",
+    "okx.com",
+)
 """Hosts, and all below, that no paper desk talks to. Any other one has to prove that it is a paper venue."""
 
 
@@ -363,7 +371,9 @@ def _paper_venue_url(settings: Settings) -> str:
         host = urlsplit(url).hostname or ""
         if host.rstrip(".").endswith(REAL_EXCHANGES):
             raise SettingsError(
-                [f"BREAKWATER_{name} names a real exchange ({host}), and this desk trades on paper: name the paper venue"]
+                [
+                    f"BREAKWATER_{name} names a real exchange ({host}), and this desk trades on paper: name the paper venue"
+                ]
             )
     return settings.venue_url
 

@@ -13,7 +13,12 @@ from breakwater.desk.component import run_component
 from breakwater.runtime.http import listen
 from breakwater.runtime.settings import SettingsError, load_settings
 
-REAL = ["https://fapi.binance.com", "https://FAPI.Binance.com.:443", "https://demo-fapi.binance.com", "https://api.bybit.com"]
+REAL = [
+    "https://fapi.binance.com",
+    "https://FAPI.Binance.com.:443",
+    "https://demo-fapi.binance.com",
+    "https://api.bybit.com",
+]
 
 
 def environment(tmp_path: Path, **more: str) -> dict[str, str]:
