@@ -105,7 +105,26 @@ class _Parts:
             )
         client = make_client(endpoint, credentials, self.clocks.infra)
         self.closing.push_async_callback(client.close)
+        if settings.clock == "wall":
+            client.proof = self._proof(url)
         return client
+
+    def _proof(self, url: str) -> Callable[[], Coroutine[Any, Any, None]]:
+        """That a paper venue is there, by its clock: an exchange has no such path. (Who lives by that clock has it already.)"""
+        from ccxt import ExchangeNotAvailable
+
+        from breakwater.desk.venue_clock import ClockUnknown, VenueClockReader
+
+        reader = VenueClockReader(url, self.clocks.infra)
+        self.closing.push_async_callback(reader.close)
+
+        async def prove() -> None:
+            try:
+                await reader.ask()
+            except ClockUnknown as error:
+                raise ExchangeNotAvailable(f"{url} has not answered as a paper venue does: {error}") from error
+
+        return prove
 
     def needs_token(self) -> str:
         if self.token is None:
@@ -339,9 +358,8 @@ class _Lived:
 
 
 async def _clocks(name: str, settings: Settings, closing: contextlib.AsyncExitStack) -> _Lived:
-    by_wall = settings.clock == "wall"
-    anchors = {"market_anchor": settings.market_anchor, "wall_anchor": settings.wall_anchor}
-    if by_wall and settings.venue_url is None:
+    if settings.clock == "wall":
+        anchors = {"market_anchor": settings.market_anchor, "wall_anchor": settings.wall_anchor}
         return _Lived(wall_clocks(speed=settings.speed, **anchors))
     from breakwater.desk.venue_clock import VenueClockReader
     from breakwater.desk.waiting import answering
@@ -349,11 +367,8 @@ async def _clocks(name: str, settings: Settings, closing: contextlib.AsyncExitSt
     infra = WallInfraClock()
     reader = VenueClockReader(_paper_venue_url(settings), infra)
     closing.push_async_callback(reader.close)
-    # Also asked by who lives by the wall clock: only a paper venue answers, and keys are not shown to anything else.
     async with answering(name, settings, infra, what="clock", problem=lambda: f"waiting for {reader.problem}"):
         clock = await reader.wait()
-    if by_wall:
-        return _Lived(wall_clocks(speed=settings.speed, **anchors))
     clocks = wall_clocks(speed=clock.speed, market_anchor=clock.market_anchor, wall_anchor=clock.wall_anchor)
     log.info("lives by the venue's clock", market=clock.market, speed=clock.speed, now=clocks.market.now().isoformat())
     return _Lived(clocks, clock.data, clock.market, lambda: reader.watch(clock))

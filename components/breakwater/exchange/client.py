@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -56,6 +56,9 @@ class UsdmClient(ccxt.pro.binanceusdm):  # type: ignore[misc]
     """Sees every stream message before ccxt does. ccxt drops some (``listenKeyExpired``, fills of liquidations) and
     merges others that arrive together; nothing is lost here. Must not raise."""
 
+    proof: Callable[[], Awaitable[None]] | None = None
+    """Awaited before the first request; raises while it is not sure that this is the venue it should be. Nothing is sent then."""
+
     def milliseconds(self) -> int:
         return (self.clock.utc_now() - _EPOCH) // _MILLISECOND
 
@@ -75,6 +78,9 @@ class UsdmClient(ccxt.pro.binanceusdm):  # type: ignore[misc]
     async def fetch(
         self, url: str, method: str = "GET", headers: dict[str, str] | None = None, body: str | None = None
     ) -> Any:
+        if (proof := self.proof) is not None:
+            await proof()
+            self.proof = None
         if (fence := before_wire.get()) is not None:
             fence()
         if (wire := current_wire.get()) is not None:

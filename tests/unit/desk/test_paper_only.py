@@ -12,6 +12,7 @@ from aiohttp import web
 from breakwater.desk.component import run_component
 from breakwater.runtime.http import listen
 from breakwater.runtime.settings import SettingsError, load_settings
+from breakwater.runtime.valkey_server import EmbeddedServer
 
 REAL = [
     "https://fapi.binance.com",
@@ -22,11 +23,12 @@ REAL = [
 
 
 def environment(tmp_path: Path, **more: str) -> dict[str, str]:
-    for name in ("key", "secret"):
+    for name in ("key", "secret", "token"):
         (tmp_path / name).write_text("x" * 64)
     return {
         "BREAKWATER_API_KEY_FILE": str(tmp_path / "key"),
         "BREAKWATER_API_SECRET_FILE": str(tmp_path / "secret"),
+        "BREAKWATER_TOKEN_FILE": str(tmp_path / "token"),
         "BREAKWATER_HTTP_HOST": "127.0.0.1",
         "REDIS_URL": "redis://127.0.0.1:1",
         "BREAKWATER_STATE_DIR": str(tmp_path / "state"),
@@ -72,12 +74,18 @@ async def test_address_that_does_not_answer_as_a_paper_venue_sees_neither_key_no
         own = listen("127.0.0.1", 0)
         own_port = own.getsockname()[1]
         own.close()
-        settings = load_settings(
-            environment(tmp_path, BREAKWATER_VENUE_URL=f"http://127.0.0.1:{port}", BREAKWATER_HTTP_PORT=str(own_port))
-        )
+        redis = EmbeddedServer(tmp_path / "redis")
+        await redis.start()
+        stack.push_async_callback(redis.stop)
+        addresses = {
+            "REDIS_URL": redis.url,
+            "BREAKWATER_VENUE_URL": f"http://127.0.0.1:{port}",
+            "BREAKWATER_HTTP_PORT": str(own_port),
+        }
+        settings = load_settings(environment(tmp_path, **addresses))
         running = asyncio.ensure_future(run_component(name, settings))
         async with asyncio.timeout(20):
-            while len(asked) < 3:  # noqa: ASYNC110 - the server tells nobody
+            while len(asked) < 3 and not running.done():  # noqa: ASYNC110 - the server tells nobody
                 await asyncio.sleep(0.05)
         assert not running.done()
         running.cancel()
