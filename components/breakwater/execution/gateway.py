@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from breakwater.domain.gate import Approval
 from breakwater.domain.ids import DeskId, Symbol
@@ -17,7 +17,9 @@ from breakwater.exchange.parse import anything, parse_algo_order, parse_order
 from breakwater.exchange.reader import Reader, VenueReplyError
 from breakwater.exchange.wire import before_wire
 from breakwater.execution.client_ids import client_order_id
-from breakwater.execution.venue_calls import VenueCalls
+from breakwater.execution.venue_calls import OUTSIDE_RECEIVE_WINDOW, VenueCalls
+
+T = TypeVar("T")
 
 MARGIN_MODE_ALREADY_SET = -4046
 
@@ -61,16 +63,25 @@ class VenueGateway:
 
         token = before_wire.set(check)
         try:
-            return await self._calls.call(self._request(proposal), self._parser_of(proposal))
+            return await self._in_time(lambda: self._request(proposal), self._parser_of(proposal))
         finally:
             before_wire.reset(token)
+
+    async def _in_time(self, request: Callable[[], Any], parse: Callable[[Any], T]) -> Attempt[T]:
+        """A request refused for its time was certainly not done: measured again, it goes once more at once. Otherwise a
+        position would stay bare until the clock is measured by itself.
+        """
+        done = await self._calls.call(request(), parse)
+        if done.code == OUTSIDE_RECEIVE_WINDOW and await self._calls.measure():
+            done = await self._calls.call(request(), parse)
+        return done
 
     async def prepare(self, symbol: Symbol, leverage: int) -> Attempt[Any]:
         """Isolated margin and ``leverage`` on ``symbol``, as verified by the venue's reply; remembered, so mostly free."""
         done: Attempt[Any] = Attempt(Outcome.ACCEPTED)
         if symbol not in self._isolated:
-            query = {"symbol": symbol, "marginType": "ISOLATED"}
-            done = await self._calls.call(self._client.fapiPrivatePostMarginType(query), anything)
+            isolated = {"symbol": symbol, "marginType": "ISOLATED"}
+            done = await self._in_time(lambda: self._client.fapiPrivatePostMarginType(isolated), anything)
             if not done.accepted and done.code != MARGIN_MODE_ALREADY_SET:
                 return done
             self._isolated.add(symbol)
@@ -85,7 +96,7 @@ class VenueGateway:
                 raise VenueReplyError("leverage", "leverage", f"is {got} after setting {leverage}")
             return got
 
-        done = await self._calls.call(self._client.fapiPrivatePostLeverage(query), verify)
+        done = await self._in_time(lambda: self._client.fapiPrivatePostLeverage(query), verify)
         if done.accepted:
             self._leverage[symbol] = leverage
         return done

@@ -26,6 +26,9 @@ WEIGHT_SHARE = 0.8
 READING_PAUSES = ((0.8, 5.0), (0.6, 2.0), (0.4, 1.0))
 """From this share of the weight on, readings of the account are this many seconds apart."""
 BAN_PAUSE_S = 60.0
+TOO_MANY = 429
+LONGEST_PAUSE_S = 300.0
+"""However long the venue says it does not want to hear from us: after so many seconds one request asks again."""
 SHORTEST_WAIT_S = 0.001
 """Waits shorter than the clock's own grain would never end."""
 
@@ -38,6 +41,8 @@ class Limiter:
         self._tokens = float(BURST)
         self._updated = clock.monotonic()
         self._paused_until = 0.0
+        self._away_until = 0.0
+        """The venue said so itself (429, 418): it holds for everything, a busy moment (-1008) for entries only."""
         self._weight_until = 0.0
         self._used_weight = 0
         self._weight_ends = 0.0
@@ -62,6 +67,16 @@ class Limiter:
     def venue_pause_s(self) -> float:
         """Seconds the venue told us to keep away for."""
         return max(0.0, self._paused_until - self._clock.monotonic())
+
+    async def stay_away(self) -> None:
+        """Wait until the venue wants to hear from us again. Nothing passes before, exits included: all it would be is refused,
+        and what turns a pause of seconds into a ban of minutes is not keeping it.
+        """
+        waited = 0.0
+        while (pause := self._away_until - self._clock.monotonic()) > 0 and waited < LONGEST_PAUSE_S:
+            pause = min(max(pause, SHORTEST_WAIT_S), LONGEST_PAUSE_S - waited)
+            waited += pause
+            await self._clock.sleep(pause)
 
     def reading_pause_s(self) -> float:
         """Seconds to leave between readings of the account: the more of this minute's weight is used, the longer."""
@@ -90,6 +105,8 @@ class Limiter:
                 message=attempt.message,
             )
             self._paused_until = max(self._paused_until, now + (attempt.retry_after_s or BAN_PAUSE_S))
+        if attempt.status == TOO_MANY or attempt.outcome is Outcome.BANNED:
+            self._away_until = max(self._away_until, self._paused_until)
 
     def _entry_wait(self) -> float:
         self._refill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from breakwater.domain.gate import GateState
@@ -27,6 +28,7 @@ from breakwater.execution.outbox import Outbox
 from breakwater.execution.protection import ProtectionKeeper
 from breakwater.execution.reconcile import Reconciler
 from breakwater.execution.sender import OrderSender
+from breakwater.execution.startup import measure_clock
 from breakwater.execution.stream import UserStream
 from breakwater.execution.venue_calls import VenueCalls
 from breakwater.execution.wallet_movements import WalletMovements
@@ -54,6 +56,7 @@ class Parts:
         self.client = client
         self.limiter = Limiter(clocks.infra)
         self.calls = VenueCalls(client, self.limiter)
+        self.calls.measure = partial(measure_clock, client, self.calls, clocks.infra)
         self.outbox = Outbox(context.bus, clocks)
         self.facts = FactFinder(books, policy, instruments, clocks, events_trouble=lambda: context.bus.trouble)
         self.gate = GateWatch(books, self.facts)

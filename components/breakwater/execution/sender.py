@@ -214,6 +214,7 @@ class OrderSender:
                 return Attempt(outcome, code=ready.code, message=f"leverage or margin mode: {ready.message}")
             await self._limiter.entry()
         else:
+            await self._limiter.stay_away()  # not within the time a reply may take
             self._limiter.urgent()
         verdict = decide(proposal, self._facts.for_proposal(proposal, first=False))
         if not isinstance(verdict, Approval):

@@ -16,7 +16,7 @@ from breakwater.execution.journal import ExecutionJournal, Halted
 from breakwater.execution.lookup import RECEIVE_WINDOW_S
 from breakwater.execution.orders import TrackedOrder
 from breakwater.execution.parts import Parts
-from breakwater.execution.startup import account_problems, keep_clock, load_instruments, measure_clock
+from breakwater.execution.startup import SETTINGS_EVERY_S, account_problems, keep_clock, load_instruments, measure_clock
 from breakwater.runtime.context import ComponentContext
 from breakwater.runtime.events import (
     Event,
@@ -110,7 +110,16 @@ class ExecutionService(Service):
     async def _bring_up(self, parts: Parts) -> None:
         infra = self._context.clocks.infra
         await measure_clock(parts.client, parts.calls, infra)
-        self._instruments.update(await load_instruments(parts.client, parts.calls, infra))
+
+        known = False
+
+        def tell(why: str) -> None:
+            """What was read a minute ago holds while it cannot be read again: reconciliation sees to a venue that is away."""
+            if not known:
+                parts.reconciler.problem = why
+                parts.reconciler.account_problems = (why,)
+
+        self._instruments.update(await load_instruments(parts.client, parts.calls, infra, tell=tell))
         # Positions are looked after from here on, whatever else cannot be read yet; nothing opens until it is.
         parts.reconciler.account_problems = ("how the account is set up has not been read yet",)
         self.spawn(parts.stream.apply(), "stream.apply")
@@ -118,8 +127,24 @@ class ExecutionService(Service):
         self.spawn(parts.stream.keep_alive(), "stream.keep-alive")
         self.spawn(keep_clock(parts.client, parts.calls, infra), "clock")
         self.spawn(parts.reconciler.run(), "reconcile")
-        parts.reconciler.account_problems = await account_problems(parts.client, parts.calls, infra)
-        parts.reconciler.request()
+        while True:
+            # Again and again: rules change, symbols are halted, and people switch modes at the venue.
+            parts.reconciler.account_problems = await account_problems(parts.client, parts.calls, infra, tell=tell)
+            known = True
+            parts.reconciler.request()
+            await self._wait_for_change(parts)
+            self._instruments.update(await load_instruments(parts.client, parts.calls, infra, tell=tell))
+
+    async def _wait_for_change(self, parts: Parts) -> None:
+        """A minute, or until the venue refuses something as against its rules."""
+        parts.calls.rules_doubted.clear()
+        doubted = asyncio.ensure_future(parts.calls.rules_doubted.wait())
+        sleeping = asyncio.ensure_future(self._context.clocks.infra.sleep(SETTINGS_EVERY_S))
+        try:
+            await asyncio.wait((doubted, sleeping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            doubted.cancel()
+            sleeping.cancel()
 
     async def stop(self) -> None:
         await super().stop()

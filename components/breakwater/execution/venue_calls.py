@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -33,6 +34,12 @@ from breakwater.execution.orders import TrackedOrder
 
 T = TypeVar("T")
 
+OUTSIDE_RECEIVE_WINDOW = -1021
+"""Our clock and the venue's are too far apart, or the request was too long on its way. Nothing was done."""
+AGAINST_THE_RULES = frozenset(
+    {-1111, -1121, -4001, -4002, -4003, -4004, -4005, -4013, -4014, -4023, -4061, -4140, -4141, -4164}
+)
+"""Price or quantity off the grid or out of bounds, notional too small, unknown or halted symbol, position mode."""
 NO_SUCH_ORDER = frozenset({-2011, -2013})
 TRADES_PER_PAGE = 1000
 INCOMES_PER_PAGE = 1000
@@ -45,10 +52,25 @@ class VenueCalls:
         self._client = client
         self._limiter = limiter
         self.nonsense = 0
+        self.clock_doubted = asyncio.Event()
+        """Set when the venue refused a request for its time."""
+        self.rules_doubted = asyncio.Event()
+        """Set when it refused one as against its trading rules, or the account's mode."""
+        self.measure: Callable[[], Awaitable[bool]] = _not_measured
+        """Measure the clock's offset now; False: it could not be told."""
 
-    async def call(self, request: Awaitable[Any], parse: Callable[[Any], T]) -> Attempt[T]:
-        """Make one request and judge it."""
+    async def call(self, request: Coroutine[Any, Any, Any], parse: Callable[[Any], T]) -> Attempt[T]:
+        """Make one request, once the venue wants to hear from us, and judge it."""
+        try:
+            await self._limiter.stay_away()
+        except BaseException:
+            request.close()
+            raise
         result = await attempt(request, parse)
+        if result.code == OUTSIDE_RECEIVE_WINDOW:
+            self.clock_doubted.set()
+        elif result.code in AGAINST_THE_RULES:
+            self.rules_doubted.set()
         self._limiter.note(result)  # type: ignore[arg-type]
         if isinstance(result.error, VenueReplyError):
             self.nonsense += 1
@@ -117,6 +139,10 @@ class VenueCalls:
         self._limiter.urgent()
         query = {"symbol": symbol, "clientAlgoId": client_id}
         return await self.call(self._client.fapiPrivateDeleteAlgoOrder(query), parse_algo_cancel)
+
+
+async def _not_measured() -> bool:
+    return False
 
 
 def _server_time(reply: object) -> datetime:
