@@ -35,7 +35,7 @@ class Profile(enum.StrEnum):
 
 
 class TradingMode(enum.StrEnum):
-    """Where orders go: the paper venue, the real venue's test network, or real money."""
+    """Where orders go: the paper venue, the real venue's check of signed orders that are never placed, or real money."""
 
     PAPER = "Paper"
     STAGING = "Staging"
