@@ -232,7 +232,7 @@ def _signals(
         found, where = recording.signals, recording.source
     else:
         found, where = read_signals(Path(source), symbols), source
-    inside = tuple(given for given in found if start <= given.time < end)
+    inside = tuple(given for given in found if start <= given.time <= end)  # a recording may end with a signal
     if not found:
         raise DeskInputError(f"{where}: it holds no signals; give others with --signals FILE, or --signals long")
     if not inside:

@@ -122,6 +122,16 @@ def test_signals_outside_of_the_market_are_refused_with_both_spans(candles: Path
     refused(options, "old.jsonl", "2025-10-01T20:00:00Z", "2025-10-11T20:00:00Z", "no time in common")
 
 
+def test_signal_at_the_last_instant_of_the_market_is_inside(candles: Path, tmp_path: Path) -> None:
+    signals = tmp_path / "last.jsonl"
+    end = START + timedelta(hours=1)
+    signals.write_text(signal(end) + "\n")
+    options = WhatIfOptions(market=(str(candles),), policy="AGGRESSIVE", signals=str(signals), start=START, end=end)
+    given = make_scenario(options).recorded
+    assert given is not None
+    assert [each.time for each in given] == [end]
+
+
 def test_empty_file_of_signals_is_refused(candles: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("\n")
     options = WhatIfOptions(market=(str(candles),), policy="AGGRESSIVE", signals=str(tmp_path / "empty.jsonl"))
