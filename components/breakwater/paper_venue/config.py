@@ -141,12 +141,19 @@ def spec_for(symbol: str) -> SymbolSpec:
 
 @dataclass(frozen=True, slots=True)
 class AccountConfig:
-    """One trading account. `name` is its stable identity in the state file; keys may change."""
+    """One trading account. `name` is its stable identity in the state file; keys may change.
+
+    What the key may do and from where is told by GET /sapi/v1/account/apiRestrictions; without `enable_futures` the key is refused
+    on every futures path.
+    """
 
     name: str
     api_key: str
     api_secret: str
     starting_balance: Decimal = Decimal(14000)
+    ip_restrict: bool = True
+    enable_withdrawals: bool = False
+    enable_futures: bool = True
 
     def __repr__(self) -> str:
         return f"AccountConfig(name={self.name!r}, starting_balance={self.starting_balance})"

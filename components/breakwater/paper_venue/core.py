@@ -131,6 +131,8 @@ class PaperVenue:
             owner = self._auth.account(api_key)
         else:
             owner = self._auth.verify(api_key, query, body, params, now.wall_ms)
+        if not owner.enable_futures and path.startswith("/fapi/"):
+            raise errors.not_permitted()
         account = self.ledger.account(owner.name)
         if route.counts_as_order:
             reply_headers |= self._limits.charge_order(owner.name, now.wall_ms)

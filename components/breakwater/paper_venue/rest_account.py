@@ -20,6 +20,7 @@ from breakwater.paper_venue.wire import (
 )
 
 SUCCESS: Json = {"code": 200, "msg": "success"}
+KEY_CREATED_MS = 1_735_689_600_000
 
 
 class AccountEndpoints:
@@ -27,6 +28,26 @@ class AccountEndpoints:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self._owners = {owner.name: owner for owner in ledger.config.accounts}
+
+    def api_restrictions(self, account: Account, params: Params, now: Now) -> Json:
+        """What the key may do. The exchange serves it on its spot host: futures paths have no such endpoint."""
+        owner = self._owners[account.name]
+        return {
+            "ipRestrict": owner.ip_restrict,
+            "createTime": KEY_CREATED_MS,
+            "enableReading": True,
+            "enableWithdrawals": owner.enable_withdrawals,
+            "enableInternalTransfer": False,
+            "enableMargin": False,
+            "enableFutures": owner.enable_futures,
+            "permitsUniversalTransfer": False,
+            "enableVanillaOptions": False,
+            "enableFixApiTrade": False,
+            "enableFixReadOnly": False,
+            "enableSpotAndMarginTrading": False,
+            "enablePortfolioMarginTrading": False,
+        }
 
     def account_v2(self, account: Account, params: Params, now: Now) -> Json:
         return account_json(self._ledger, account, 2, now.market_ms)

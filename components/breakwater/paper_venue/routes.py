@@ -82,6 +82,7 @@ def build_routes(
     public("/fapi/v1/ticker/bookTicker", market.book_ticker, _all_costs(2, 5))
     public("/fapi/v1/premiumIndex", market.premium_index, _all_costs(1, 10))
 
+    signed("GET", "/sapi/v1/account/apiRestrictions", account.api_restrictions, one)
     signed("GET", "/fapi/v2/account", account.account_v2, five)
     signed("GET", "/fapi/v3/account", account.account_v3, five)
     for version in ("v2", "v3"):

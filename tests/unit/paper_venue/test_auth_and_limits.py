@@ -8,6 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from breakwater.paper_venue.auth import sign
+from breakwater.paper_venue.config import AccountConfig, VenueConfig
+from breakwater.paper_venue.core import PaperVenue
 from breakwater.paper_venue.model import Now
 
 
@@ -62,6 +64,35 @@ def test_recv_window_widens_what_is_accepted(client: Any) -> None:
     payload = f"timestamp={client.wall_ms - 9000}&recvWindow=10000"
     reply = _raw(client, "GET", "/fapi/v3/balance", f"{payload}&signature={sign('s', payload.encode())}")
     assert reply.status == 200
+
+
+def test_key_permissions_are_told_field_by_field_as_on_the_exchange(client: Any) -> None:
+    told = client.ok("GET", "/sapi/v1/account/apiRestrictions")
+    assert told == {
+        "ipRestrict": True,
+        "createTime": 1_735_689_600_000,
+        "enableReading": True,
+        "enableWithdrawals": False,
+        "enableInternalTransfer": False,
+        "enableMargin": False,
+        "enableFutures": True,
+        "permitsUniversalTransfer": False,
+        "enableVanillaOptions": False,
+        "enableFixApiTrade": False,
+        "enableFixReadOnly": False,
+        "enableSpotAndMarginTrading": False,
+        "enablePortfolioMarginTrading": False,
+    }
+    assert client.code("GET", "/fapi/v1/apiRestrictions") == -5000
+
+
+def test_key_without_futures_permission_is_refused_on_futures_paths_and_can_still_be_asked_about(client: Any) -> None:
+    owner = AccountConfig("desk", "k", "s", ip_restrict=False, enable_withdrawals=True, enable_futures=False)
+    weak = type(client)(PaperVenue(VenueConfig(accounts=(owner,))))
+    told = weak.ok("GET", "/sapi/v1/account/apiRestrictions")
+    assert (told["ipRestrict"], told["enableWithdrawals"], told["enableFutures"]) == (False, True, False)
+    assert weak.code("GET", "/fapi/v3/account") == -2015
+    assert weak.code("POST", "/fapi/v1/listenKey") == -2015
 
 
 def test_order_limit_answers_429_until_the_window_ends(make_client: Callable[..., Any]) -> None:
