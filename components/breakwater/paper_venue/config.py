@@ -180,6 +180,8 @@ class VenueConfig:
     """Funding instants are its multiples since 1970: 00, 08 and 16 UTC for eight hours."""
     default_leverage: int = 20
     weight_limit_per_minute: int = 2400
+    ban_after_refusals: int = 10
+    """Requests answered 429 in one minute before the next one is answered 418 and the address is banned."""
     order_limit_per_10s: int = 300
     order_limit_per_minute: int = 1200
     max_open_orders: int = 200
