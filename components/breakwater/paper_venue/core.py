@@ -6,7 +6,7 @@ replies and events come out. HTTP (`http.py`) and memory transports call exactly
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -92,6 +92,11 @@ class PaperVenue:
         )
         self.on_change: Callable[[], None] | None = None
         """Called after a request or tick that changed records other than prices; used to persist them."""
+
+    @property
+    def endpoints(self) -> Collection[tuple[str, str]]:
+        """Method and path of everything that `handle` answers."""
+        return self._routes.keys()
 
     # -- requests ------------------------------------------------------------------------------------------
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Iterator
 from decimal import Decimal
 
 from breakwater.paper_venue.candles import CandleBook, LiveCandle
+from breakwater.paper_venue.funding import next_funding
 from breakwater.paper_venue.ledger import Ledger
 from breakwater.paper_venue.markets.candle import INTERVALS, MINUTE_MS
 from breakwater.paper_venue.model import Now
@@ -53,22 +56,32 @@ class HistoryEndpoints:
         wanted = require_known_symbol(self._ledger, params.text("symbol"))
         start, end = params.window()
         limit = params.limit(100, 1000)
-        interval = self._ledger.config.funding_interval_ms
-        rows: list[Json] = []
-        for symbol in self._ledger.specs if wanted is None else (wanted,):
-            minutes = self._candles.klines(symbol, "5m", 0, 2**62, 1500)
-            for candle in minutes:
-                if candle.open_time_ms % interval == 0 and start <= candle.open_time_ms <= min(end, now.market_ms):
-                    rows.append(self._funding(symbol, candle))
+        rows = [
+            self._funding(symbol, due, price)
+            for symbol in (self._ledger.specs if wanted is None else (wanted,))
+            for due, price in self._instants(symbol, min(end, now.market_ms))
+            if due >= start
+        ]
         rows.sort(key=lambda row: int(row["fundingTime"]))
         return rows[:limit] if params.text("startTime") is not None else rows[-limit:]
 
-    def _funding(self, symbol: str, candle: LiveCandle) -> Json:
+    def _instants(self, symbol: str, until_ms: int) -> Iterator[tuple[int, Decimal]]:
+        """Funding instants since the oldest candle, with the price that was last then."""
+        candles = self._candles.klines(symbol, "5m", 0, 2**62, 1500)
+        opened = [candle.open_time_ms for candle in candles]
+        interval = self._ledger.config.funding_interval_ms
+        due = next_funding(opened[0] - 1, interval) if opened else until_ms + 1
+        while due <= until_ms:
+            candle = candles[bisect_right(opened, due) - 1]
+            yield due, candle.open if candle.open_time_ms == due else candle.close
+            due += interval
+
+    def _funding(self, symbol: str, time_ms: int, price: Decimal) -> Json:
         return {
             "symbol": symbol,
-            "fundingTime": candle.open_time_ms,
+            "fundingTime": time_ms,
             "fundingRate": money(self._ledger.config.funding_rate),
-            "markPrice": plain(candle.open),
+            "markPrice": plain(price),
         }
 
     def funding_info(self, params: Params, now: Now) -> list[Json]:

@@ -144,7 +144,9 @@ def test_funding_history_has_the_instants_that_have_passed(client: Any) -> None:
     for _ in range(10):
         client.tick("61000", seconds=3600)
     rows = client.ok("GET", "/fapi/v1/fundingRate", symbol="BTCUSDT")
-    assert rows
-    assert all(row["fundingTime"] % (8 * 3600 * 1000) == 0 for row in rows)
-    assert {row["fundingRate"] for row in rows} == {"0.00010000"}
+    instant = 1_760_025_600_000  # 16:00 UTC, the first after the start
+    assert rows == [
+        {"symbol": "BTCUSDT", "fundingTime": instant, "fundingRate": "0.00010000", "markPrice": "61000"},
+    ]
+    assert client.ok("GET", "/fapi/v1/fundingRate", symbol="BTCUSDT", startTime=instant + 1) == []
     assert client.ok("GET", "/fapi/v1/fundingInfo")[0]["fundingIntervalHours"] == 8
