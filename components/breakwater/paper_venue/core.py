@@ -6,7 +6,7 @@ replies and events come out. HTTP (`http.py`) and memory transports call exactly
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -94,9 +94,9 @@ class PaperVenue:
         """Called after a request or tick that changed records other than prices; used to persist them."""
 
     @property
-    def endpoints(self) -> Collection[tuple[str, str]]:
-        """Method and path of everything that `handle` answers."""
-        return self._routes.keys()
+    def endpoints(self) -> Mapping[tuple[str, str], Route]:
+        """Everything that `handle` answers, by method and path."""
+        return self._routes
 
     # -- requests ------------------------------------------------------------------------------------------
 

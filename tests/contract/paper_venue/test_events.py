@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from binance_sdk_derivatives_trading_usds_futures.websocket_streams import models as sdk_models
+from tests.contract.paper_venue.endpoints import BTC
 
 from breakwater.paper_venue.core import PaperVenue
 from breakwater.paper_venue.model import Now
-from tests.contract.paper_venue.endpoints import BTC
 
 HOUR_MS = 3_600_000
 
