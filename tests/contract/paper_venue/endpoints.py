@@ -76,7 +76,9 @@ async def _cancel_by_number(exchange: Any) -> Any:
 
 
 async def _find_open(exchange: Any) -> Any:
-    return await exchange.fetch_open_order(None, BTC, {"clientOrderId": REST})
+    # Without a number ccxt would send orderId=None.
+    order = await exchange.fetch_order(None, BTC, {"clientOrderId": REST})
+    return await exchange.fetch_open_order(order["id"], BTC)
 
 
 def _sdk_edit_both(sdk: Any) -> Any:
