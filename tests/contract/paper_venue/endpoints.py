@@ -15,6 +15,11 @@ Key = tuple[str, str]
 REST, STOP, OTHER_REST, OTHER_STOP = "rest-1", "stop-1", "rest-2", "stop-2"
 """Client ids of the orders that are open when a call is made."""
 
+TRAILING = frozenset({"activatePrice", "priceRate"})
+"""Fields of trailing stops, which the venue does not have."""
+COIN_M = frozenset({"cumBase", "pair"})
+"""Fields of coin-margined contracts."""
+
 BUY = sdk_models.NewOrderSideEnum.BUY
 
 
@@ -95,7 +100,13 @@ ROWS = (
     # -- market ---------------------------------------------------------------------------------------------------------------
     Row("GET", "/fapi/v1/ping", lambda x: x.fapiPublicGetPing(), lambda s: s.test_connectivity(), anything),
     Row("GET", "/fapi/v1/time", lambda x: x.fetch_time(), lambda s: s.check_server_time()),
-    Row("GET", "/fapi/v1/exchangeInfo", lambda x: x.load_markets(True), lambda s: s.exchange_information()),
+    Row(
+        "GET",
+        "/fapi/v1/exchangeInfo",
+        lambda x: x.load_markets(True),
+        lambda s: s.exchange_information(),
+        unsent=frozenset({"settlePlan"}),
+    ),
     Row(
         "GET",
         "/fapi/v1/klines",
@@ -135,6 +146,7 @@ ROWS = (
         "/fapi/v1/fundingRate",
         lambda x: x.fetch_funding_rate_history(BTC),
         lambda s: s.get_funding_rate_history(S),
+        unsent=frozenset({"rateType"}),
     ),
     Row(
         "GET",
@@ -190,12 +202,14 @@ ROWS = (
         "/fapi/v1/adlQuantile",
         lambda x: x.fetch_positions_adl_rank(),
         lambda s: s.position_adl_quantile_estimation(),
+        unsent=frozenset({"HEDGE"}),
     ),
     Row(
         "GET",
         "/fapi/v1/forceOrders",
         lambda x: x.fetch_my_liquidations(BTC, params={"autoCloseType": "ADL"}),
         lambda s: s.users_force_orders(),
+        unsent=frozenset({"cumBase"}),
     ),
     Row(
         "GET",
@@ -230,7 +244,13 @@ ROWS = (
         lambda s: s.user_commission_rate(S),
     ),
     Row("GET", "/fapi/v1/feeBurn", lambda x: x.fapiPrivateGetFeeBurn(), lambda s: s.get_bnb_burn_status()),
-    Row("GET", "/fapi/v1/userTrades", lambda x: x.fetch_my_trades(BTC), lambda s: s.account_trade_list(S)),
+    Row(
+        "GET",
+        "/fapi/v1/userTrades",
+        lambda x: x.fetch_my_trades(BTC),
+        lambda s: s.account_trade_list(S),
+        unsent=frozenset({"baseQty", "pair"}),
+    ),
     Row("GET", "/fapi/v1/income", lambda x: x.fetch_ledger(), lambda s: s.get_income_history()),
     # -- orders ---------------------------------------------------------------------------------------------------------------
     Row(
@@ -262,6 +282,7 @@ ROWS = (
         lambda x: x.fetch_order(None, BTC, {"clientOrderId": REST}),
         lambda s: s.query_order(S, orig_client_order_id=REST),
         with_id,
+        unsent=TRAILING,
     ),
     Row(
         "DELETE",
@@ -269,6 +290,7 @@ ROWS = (
         lambda x: x.cancel_order(None, BTC, {"clientOrderId": REST}),
         lambda s: s.cancel_order(S, orig_client_order_id=REST),
         with_id,
+        unsent=TRAILING,
     ),
     Row(
         "GET",
@@ -276,6 +298,7 @@ ROWS = (
         _find_open,
         lambda s: s.query_current_open_order(S, orig_client_order_id=REST),
         with_id,
+        unsent=TRAILING,
     ),
     Row(
         "GET",
@@ -283,8 +306,16 @@ ROWS = (
         lambda x: x.fetch_open_orders(BTC),
         lambda s: s.current_all_open_orders(),
         with_ids,
+        unsent=TRAILING,
     ),
-    Row("GET", "/fapi/v1/allOrders", lambda x: x.fetch_orders(BTC), lambda s: s.all_orders(S), with_ids),
+    Row(
+        "GET",
+        "/fapi/v1/allOrders",
+        lambda x: x.fetch_orders(BTC),
+        lambda s: s.all_orders(S),
+        with_ids,
+        unsent=TRAILING | COIN_M,
+    ),
     Row(
         "DELETE",
         "/fapi/v1/allOpenOrders",
@@ -306,13 +337,21 @@ ROWS = (
         lambda s: s.place_multiple_orders([_leg(quantity=0.01, price=57_000), _leg(quantity=0.00001, price=56_000)]),
         with_ids,
     ),
-    Row("PUT", "/fapi/v1/batchOrders", _edit_both, _sdk_edit_both, with_ids),
+    Row(
+        "PUT",
+        "/fapi/v1/batchOrders",
+        _edit_both,
+        _sdk_edit_both,
+        with_ids,
+        unsent=frozenset({"code", "modifyId", "msg"}),
+    ),
     Row(
         "DELETE",
         "/fapi/v1/batchOrders",
         _cancel_by_number,
         lambda s: s.cancel_multiple_orders(S, orig_client_order_id_list=[REST, "nobody"]),
         with_ids,
+        unsent=TRAILING,
     ),
     # -- conditional orders -----------------------------------------------------------------------------------------------------
     Row(
@@ -328,6 +367,7 @@ ROWS = (
             close_position=sdk_models.NewAlgoOrderClosePositionEnum.TRUE,
         ),
         with_id,
+        unsent=frozenset({"activatePrice", "callbackRate"}),
     ),
     Row(
         "GET",

@@ -81,13 +81,17 @@ def models_in(parsed: Any) -> Iterator[BaseModel]:
 
 
 def unsent(parsed: Any) -> set[str]:
-    """Fields that the models know and the reply did not have."""
-    return {
-        field.alias or name
-        for model in models_in(parsed)
-        for name, field in type(model).model_fields.items()
-        if name != "additional_properties" and name not in model.model_fields_set
-    }
+    """Fields that a kind of model knows and no object of that kind in the reply had."""
+    missing: dict[type, set[str]] = {}
+    for model in models_in(parsed):
+        kind = type(model)
+        lacking = {
+            field.alias or name
+            for name, field in kind.model_fields.items()
+            if name != "additional_properties" and name not in model.model_fields_set
+        }
+        missing[kind] = missing.get(kind, lacking) & lacking
+    return set().union(*missing.values())
 
 
 def test_every_promised_endpoint_is_in_the_table_and_the_table_is_what_the_venue_serves(venue: PaperVenue) -> None:

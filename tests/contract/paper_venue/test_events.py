@@ -91,16 +91,19 @@ USER = (
         "ORDER_TRADE_UPDATE",
         lambda x: x.create_order(BTC, "market", "buy", 0.01),
         lambda x: x.watch_orders(BTC),
+        frozenset({"M"}),
     ),
     UserRow(
         "ALGO_UPDATE",
         lambda x: x.create_order(BTC, "market", "buy", 0.01, None, {"triggerPrice": 61_000}),
         lambda x: x.watch_orders(BTC),
+        frozenset({"act", "ap", "aq", "ia", "rm"}),
     ),
     UserRow(
         "ACCOUNT_UPDATE",
         lambda x: x.create_order(BTC, "market", "buy", 0.01),
         lambda x: x.watch_balance(),
+        frozenset({"S"}),
     ),
     UserRow(
         "listenKeyExpired",
