@@ -25,11 +25,12 @@ def amend(
     price: Decimal,
     *,
     reduce_only: bool,
+    modify_id: int | None,
     now: Now,
 ) -> None:
     """Give an open order a new quantity (base units) and price, then match it like a new one.
 
-    `reduce_only` is only checked against the order's own. An order that has filled the new quantity already, or a post-only one
+    `modify_id` is told in the event. `reduce_only` is only checked against the order's own. An order that has filled the new quantity already, or a post-only one
     that would trade at the new price, is cancelled. Raises VenueError and leaves the order as it was for everything else.
     """
     spec = ledger.spec(order.symbol)
@@ -55,7 +56,7 @@ def amend(
     order.edits += 1
     order.update_time = now.market_ms
     ledger.requeue(order)
-    keeper.amended(account, order, now)
+    keeper.amended(account, order, now, modify_id)
 
 
 def _change(ledger: Ledger, account: Account, order: Order, quantity: Decimal, price: Decimal) -> None:

@@ -82,6 +82,7 @@ class HistoryEndpoints:
             "fundingTime": time_ms,
             "fundingRate": money(self._ledger.config.funding_rate),
             "markPrice": plain(price),
+            "rateType": "Regular",
         }
 
     def funding_info(self, params: Params, now: Now) -> list[Json]:

@@ -150,6 +150,7 @@ class OrderEndpoints:
             quantity,
             price,
             reduce_only=params.boolean("reduceOnly"),
+            modify_id=modify_id,
             now=now,
         )
         reply = order_json(order) | {"pair": order.symbol}

@@ -17,6 +17,8 @@ REST, STOP, OTHER_REST, OTHER_STOP = "rest-1", "stop-1", "rest-2", "stop-2"
 
 TRAILING = frozenset({"activatePrice", "priceRate"})
 """Fields of trailing stops, which the venue does not have."""
+ICEBERG = frozenset({"icebergQuantity"})
+"""Always null on the exchange."""
 COIN_M = frozenset({"cumBase", "pair"})
 """Fields of coin-margined contracts."""
 
@@ -146,7 +148,6 @@ ROWS = (
         "/fapi/v1/fundingRate",
         lambda x: x.fetch_funding_rate_history(BTC),
         lambda s: s.get_funding_rate_history(S),
-        unsent=frozenset({"rateType"}),
     ),
     Row(
         "GET",
@@ -367,7 +368,7 @@ ROWS = (
             close_position=sdk_models.NewAlgoOrderClosePositionEnum.TRUE,
         ),
         with_id,
-        unsent=frozenset({"activatePrice", "callbackRate"}),
+        unsent=ICEBERG | {"activatePrice", "callbackRate"},
     ),
     Row(
         "GET",
@@ -375,6 +376,7 @@ ROWS = (
         lambda x: x.fetch_order(None, BTC, {"trigger": True, "clientOrderId": STOP}),
         lambda s: s.query_algo_order(client_algo_id=STOP),
         with_id,
+        unsent=ICEBERG,
     ),
     Row(
         "DELETE",
@@ -389,6 +391,7 @@ ROWS = (
         lambda x: x.fetch_open_orders(BTC, params={"trigger": True}),
         lambda s: s.current_all_algo_open_orders(),
         with_ids,
+        unsent=ICEBERG,
     ),
     Row(
         "GET",
@@ -396,6 +399,7 @@ ROWS = (
         lambda x: x.fetch_orders(BTC, params={"trigger": True}),
         lambda s: s.query_all_algo_orders(S),
         with_ids,
+        unsent=ICEBERG,
     ),
     Row(
         "DELETE",

@@ -88,7 +88,7 @@ def unsent(parsed: Any) -> set[str]:
         lacking = {
             field.alias or name
             for name, field in kind.model_fields.items()
-            if name != "additional_properties" and name not in model.model_fields_set
+            if name != "additional_properties" and getattr(model, name) is None
         }
         missing[kind] = missing.get(kind, lacking) & lacking
     return set().union(*missing.values())

@@ -104,6 +104,7 @@ def test_amended_order_keeps_its_ids_loses_its_place_and_is_announced(client: An
     assert (reply["orderId"], reply["clientOrderId"], reply["status"]) == (first["orderId"], "first", "NEW")
     assert (reply["origQty"], reply["pair"], reply["modifyId"]) == ("0.02", "BTCUSDT", 7)
     assert (events[-1]["o"]["x"], events[-1]["o"]["X"], events[-1]["o"]["q"]) == ("AMENDMENT", "NEW", "0.02")
+    assert events[-1]["o"]["M"] == "7"
     client.tick("57900")
     filled = [e["o"]["i"] for e in events if e.get("o", {}).get("x") == "TRADE"]
     assert filled == [second["orderId"], first["orderId"]]
