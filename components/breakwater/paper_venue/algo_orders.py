@@ -37,6 +37,7 @@ class NewAlgoOrder:
     client_algo_id: str | None = None
     working_type: str = "CONTRACT_PRICE"
     price_protect: bool = False
+    self_trade_prevention: str = "NONE"
     good_till_date: int = 0
 
 
@@ -99,6 +100,7 @@ class AlgoService:
             update_time=now.market_ms,
             working_type=request.working_type,
             price_protect=request.price_protect,
+            self_trade_prevention=request.self_trade_prevention,
             good_till_date=request.good_till_date,
         )
         self._audit(account, algo, now)
@@ -136,10 +138,12 @@ class AlgoService:
         self._emit(algo.account, events.algo_update(algo, now.market_ms))
 
     def on_price(self, symbol: str, now: Now) -> None:
-        """Trigger what the last price reached, oldest first."""
+        """Expire what was good till now, trigger what the last price reached, oldest first."""
         last = self._ledger.last_price(symbol)
         for algo in self._ledger.open_algo_orders(symbol=symbol):
-            if algo.is_open and is_triggered(algo.order_type, algo.side, algo.trigger_price, last):
+            if algo.is_open and algo.time_in_force == "GTD" and algo.good_till_date <= now.market_ms:
+                self._set(algo, "EXPIRED", now)
+            elif algo.is_open and is_triggered(algo.order_type, algo.side, algo.trigger_price, last):
                 self._trigger(algo, now)
 
     def _trigger(self, algo: AlgoOrder, now: Now) -> None:
@@ -164,6 +168,7 @@ class AlgoService:
             time_in_force="GTC" if market else algo.time_in_force,
             reduce_only=reduces,
             client_order_id=child_id,
+            self_trade_prevention=algo.self_trade_prevention,
         )
         try:
             request = self._orders.check(account, request)

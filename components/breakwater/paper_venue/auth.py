@@ -39,7 +39,7 @@ class Authenticator:
             raise VenueError(-2014, "API-key format invalid.", status=401)
         account = self._by_key.get(api_key)
         if account is None:
-            raise VenueError(-2015, "Invalid API-key, IP, or permissions for action.", status=401)
+            raise errors.not_permitted()
         return account
 
     def verify(self, api_key: str | None, query: str, body: bytes, params: Params, wall_ms: int) -> AccountConfig:

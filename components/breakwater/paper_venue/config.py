@@ -141,12 +141,19 @@ def spec_for(symbol: str) -> SymbolSpec:
 
 @dataclass(frozen=True, slots=True)
 class AccountConfig:
-    """One trading account. `name` is its stable identity in the state file; keys may change."""
+    """One trading account. `name` is its stable identity in the state file; keys may change.
+
+    What the key may do and from where is told by GET /sapi/v1/account/apiRestrictions; without `enable_futures` the key is refused
+    on every futures path.
+    """
 
     name: str
     api_key: str
     api_secret: str
     starting_balance: Decimal = Decimal(14000)
+    ip_restrict: bool = True
+    enable_withdrawals: bool = False
+    enable_futures: bool = True
 
     def __repr__(self) -> str:
         return f"AccountConfig(name={self.name!r}, starting_balance={self.starting_balance})"
@@ -173,6 +180,8 @@ class VenueConfig:
     """Funding instants are its multiples since 1970: 00, 08 and 16 UTC for eight hours."""
     default_leverage: int = 20
     weight_limit_per_minute: int = 2400
+    ban_after_refusals: int = 10
+    """Requests answered 429 in one minute before the next one is answered 418 and the address is banned."""
     order_limit_per_10s: int = 300
     order_limit_per_minute: int = 1200
     max_open_orders: int = 200

@@ -33,6 +33,8 @@ from breakwater.paper_venue.model import Account, Now, Tick, VenueDelta, VenueSt
 from breakwater.paper_venue.orders import OrderBookKeeper
 from breakwater.paper_venue.params import Params, parse_params
 from breakwater.paper_venue.rest_account import AccountEndpoints
+from breakwater.paper_venue.rest_batch import BatchEndpoints
+from breakwater.paper_venue.rest_history import HistoryEndpoints
 from breakwater.paper_venue.rest_market import MarketEndpoints
 from breakwater.paper_venue.rest_orders import OrderEndpoints
 from breakwater.paper_venue.routes import Access, Route, build_routes
@@ -82,12 +84,19 @@ class PaperVenue:
         self._order_endpoints = OrderEndpoints(self.ledger, self._orders, self._algos)
         self._routes: Mapping[tuple[str, str], Route] = build_routes(
             MarketEndpoints(self.ledger, self.candles),
-            AccountEndpoints(self.ledger),
+            HistoryEndpoints(self.ledger, self.candles),
+            AccountEndpoints(self.ledger, self._emit),
             self._order_endpoints,
+            BatchEndpoints(self.ledger, self._order_endpoints),
             self._listen_keys,
         )
         self.on_change: Callable[[], None] | None = None
         """Called after a request or tick that changed records other than prices; used to persist them."""
+
+    @property
+    def endpoints(self) -> Mapping[tuple[str, str], Route]:
+        """Everything that `handle` answers, by method and path."""
+        return self._routes
 
     # -- requests ------------------------------------------------------------------------------------------
 
@@ -117,12 +126,16 @@ class PaperVenue:
     ) -> object:
         route = self._routes.get((method, path))
         client = headers.get("x-real-ip", "local")
-        if len(body) > MAX_BODY_BYTES:
-            raise VenueError(-1130, f"The request body is over {MAX_BODY_BYTES} bytes.", status=413)
-        if route is None:
+        if route is None or len(body) > MAX_BODY_BYTES:
             reply_headers |= self._limits.charge_weight(client, 1, now.wall_ms)
-            raise errors.unknown_path(method, path)
-        params = Params(parse_params(query, body))
+            if route is None:
+                raise errors.unknown_path(method, path)
+            raise VenueError(-1130, f"The request body is over {MAX_BODY_BYTES} bytes.", status=413)
+        try:
+            params = Params(parse_params(query, body))
+        except VenueError:
+            reply_headers |= self._limits.charge_weight(client, 1, now.wall_ms)
+            raise
         reply_headers |= self._limits.charge_weight(client, route.weight(params), now.wall_ms)
         if route.access is Access.PUBLIC:
             return route.public(params, now)
@@ -131,9 +144,11 @@ class PaperVenue:
             owner = self._auth.account(api_key)
         else:
             owner = self._auth.verify(api_key, query, body, params, now.wall_ms)
+        if not owner.enable_futures and path.startswith("/fapi/"):
+            raise errors.not_permitted()
         account = self.ledger.account(owner.name)
-        if route.counts_as_order:
-            reply_headers |= self._limits.charge_order(owner.name, now.wall_ms)
+        if route.orders_10s:
+            reply_headers |= self._limits.charge_orders(owner.name, route.orders_10s, route.orders_1m, now.wall_ms)
         return route.private(account, params, now)
 
     def _advance(self, now: Now) -> None:

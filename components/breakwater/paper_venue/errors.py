@@ -54,6 +54,10 @@ def invalid_symbol() -> VenueError:
     return VenueError(-1121, "Invalid symbol.")
 
 
+def not_permitted() -> VenueError:
+    return VenueError(-2015, "Invalid API-key, IP, or permissions for action.", status=401)
+
+
 def unknown_path(method: str, path: str) -> VenueError:
     return VenueError(-5000, f"Path {path}, Method {method} is invalid", status=404)
 

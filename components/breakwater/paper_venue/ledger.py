@@ -120,6 +120,11 @@ class Ledger:
             self._open.pop(order.order_id, None)
         self._dirty_orders.add(order.order_id)
 
+    def requeue(self, order: Order) -> None:
+        """Record a changed open order and put it behind all others."""
+        self._open.pop(order.order_id, None)
+        self.put_order(order)
+
     def put_algo(self, algo: AlgoOrder) -> None:
         self.state.algo_orders[algo.algo_id] = algo
         if algo.is_open:

@@ -57,6 +57,8 @@ class Order(msgspec.Struct, kw_only=True):
     self_trade_prevention: str = "EXPIRE_MAKER"
     good_till_date: int = 0
     algo_id: int = 0
+    edits: int = 0
+    """How often price or quantity were changed."""
 
     @property
     def remaining(self) -> Decimal:
@@ -90,7 +92,7 @@ class AlgoOrder(msgspec.Struct, kw_only=True):
     working_type: str = "CONTRACT_PRICE"
     price_protect: bool = False
     price_match: str = "NONE"
-    self_trade_prevention: str = "EXPIRE_MAKER"
+    self_trade_prevention: str = "NONE"
     good_till_date: int = 0
     trigger_time: int = 0
     actual_order_id: int = 0
@@ -159,6 +161,8 @@ class Account(msgspec.Struct, kw_only=True):
     listen_key_expires_wall: int = 0
     countdown_wall: dict[str, int] = {}
     update_time: int = 0
+    dual_side: bool = False
+    """Hedge mode. Positions are one-way only, so an account in it trades nothing here."""
 
     @property
     def cross_wallet(self) -> Decimal:

@@ -226,6 +226,22 @@ class OrderBookKeeper:
         self._audit_of[order.order_id] = record
         self._ledger.add_audit(record)
 
+    def amended(self, account: Account, order: Order, now: Now, modify_id: int | None) -> None:
+        """Tell of an order that was changed, and match it as if it had just come."""
+        record = self._audit_of.get(order.order_id)
+        if record is not None:
+            held = self._ledger.position(account, order.symbol).qty
+            record.qty = order.orig_qty
+            record.risk_increasing |= is_risk_increasing(
+                held, order.side, order.remaining, reduce_only=order.reduce_only
+            )
+            self._ledger.touch_audit(record)
+        event = events.order_trade_update(order, "AMENDMENT", now.market_ms)
+        if modify_id is not None:
+            event["o"]["M"] = str(modify_id)
+        self._emit(account.name, event)
+        self._match_new(account, order, now)
+
     # -- filling -------------------------------------------------------------------------------------------
 
     def _match_new(self, account: Account, order: Order, now: Now) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from breakwater.paper_venue.errors import VenueError, invalid_value
+from breakwater.paper_venue.errors import VenueError
+from breakwater.paper_venue.isolated import move_margin
 from breakwater.paper_venue.ledger import Ledger
 from breakwater.paper_venue.margin import account_margin, max_notional
 from breakwater.paper_venue.model import Account, Now, Position
 from breakwater.paper_venue.money import ZERO, plain
+from breakwater.paper_venue.orders import Emit
 from breakwater.paper_venue.params import Params
 from breakwater.paper_venue.rest_market import require_known_symbol
 from breakwater.paper_venue.wire import (
@@ -14,19 +16,44 @@ from breakwater.paper_venue.wire import (
     account_json,
     balance_json,
     income_json,
+    order_json,
     position_risk_v2,
     position_risk_v3,
     trade_json,
 )
 
 SUCCESS: Json = {"code": 200, "msg": "success"}
+FORCED_PREFIXES = {"LIQUIDATION": "autoclose-", "ADL": "adl_autoclose-"}
+"""Client ids of the orders that the venue places itself."""
+KEY_CREATED_MS = 1_735_689_600_000
 
 
 class AccountEndpoints:
     """Each method answers one path for an authenticated account."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, emit: Emit) -> None:
         self._ledger = ledger
+        self._emit = emit
+        self._owners = {owner.name: owner for owner in ledger.config.accounts}
+
+    def api_restrictions(self, account: Account, params: Params, now: Now) -> Json:
+        """What the key may do. The exchange serves it on its spot host: futures paths have no such endpoint."""
+        owner = self._owners[account.name]
+        return {
+            "ipRestrict": owner.ip_restrict,
+            "createTime": KEY_CREATED_MS,
+            "enableReading": True,
+            "enableWithdrawals": owner.enable_withdrawals,
+            "enableInternalTransfer": False,
+            "enableMargin": False,
+            "enableFutures": owner.enable_futures,
+            "permitsUniversalTransfer": False,
+            "enableVanillaOptions": False,
+            "enableFixApiTrade": False,
+            "enableFixReadOnly": False,
+            "enableSpotAndMarginTrading": False,
+            "enablePortfolioMarginTrading": False,
+        }
 
     def account_v2(self, account: Account, params: Params, now: Now) -> Json:
         return account_json(self._ledger, account, 2, now.market_ms)
@@ -117,14 +144,56 @@ class AccountEndpoints:
         self._ledger.touch_account(account)
         return SUCCESS
 
+    def position_margin(self, account: Account, params: Params, now: Now) -> Json:
+        """Add to (type 1) or take from (type 2) the margin of an isolated position, in USDT."""
+        spec = self._ledger.spec(params.required("symbol"))
+        amount, kind = params.required_decimal("amount"), params.required_integer("type")
+        position = self._ledger.position(account, spec.symbol)
+        move_margin(self._ledger, self._emit, account, position, amount, kind, now)
+        return {"amount": float(amount), "code": 200, "msg": "Successfully modify position margin.", "type": kind}
+
+    def adl_quantile(self, account: Account, params: Params, now: Now) -> list[Json]:
+        """Place in the queue for auto-deleveraging: nobody stands in one here, so it is 0, the safest."""
+        return [
+            {"symbol": position.symbol, "adlQuantile": {"LONG": 0, "SHORT": 0, "BOTH": 0}}
+            for position in self._positions(account, params)
+            if position.qty
+        ]
+
+    def force_orders(self, account: Account, params: Params, now: Now) -> list[Json]:
+        """Orders that the venue placed itself: liquidations and auto-deleveraging, the latest."""
+        symbol = require_known_symbol(self._ledger, params.text("symbol"))
+        prefixes = tuple(FORCED_PREFIXES.values())
+        if params.text("autoCloseType") is not None:
+            kind = params.choice("autoCloseType", FORCED_PREFIXES, -1130, "autoCloseType is LIQUIDATION or ADL.")
+            prefixes = (FORCED_PREFIXES[kind],)
+        start, end = params.window()
+        limit = params.limit(50, 100)
+        found = [
+            order
+            for order in self._ledger.state.orders.values()
+            if order.account == account.name
+            and order.client_order_id.startswith(prefixes)
+            and start <= order.time <= end
+            and (symbol is None or order.symbol == symbol)
+        ]
+        return [order_json(order) | {"pair": order.symbol} for order in found[-limit:]]
+
     def position_mode(self, account: Account, params: Params, now: Now) -> Json:
-        return {"dualSidePosition": False}
+        return {"dualSidePosition": account.dual_side}
 
     def set_position_mode(self, account: Account, params: Params, now: Now) -> Json:
         params.required("dualSidePosition")
-        if params.boolean("dualSidePosition"):
-            raise invalid_value("dualSidePosition", "this venue trades in one-way mode only")
-        raise VenueError(-4059, "No need to change position side.")
+        wanted = params.boolean("dualSidePosition")
+        if wanted == account.dual_side:
+            raise VenueError(-4059, "No need to change position side.")
+        if self._ledger.open_orders(account.name) or self._ledger.open_algo_orders(account.name):
+            raise VenueError(-4067, "Position side cannot be changed if there exists open orders.")
+        if any(position.qty for position in account.positions.values()):
+            raise VenueError(-4068, "Position side cannot be changed if there exists position.")
+        account.dual_side = wanted
+        self._ledger.touch_account(account)
+        return SUCCESS
 
     def multi_assets(self, account: Account, params: Params, now: Now) -> Json:
         return {"multiAssetsMargin": False}
@@ -147,7 +216,7 @@ class AccountEndpoints:
             "canTrade": True,
             "canDeposit": True,
             "canWithdraw": True,
-            "dualSidePosition": False,
+            "dualSidePosition": account.dual_side,
             "updateTime": 0,
             "multiAssetsMargin": False,
             "tradeGroupId": -1,

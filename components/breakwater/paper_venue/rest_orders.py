@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from breakwater.paper_venue import errors
 from breakwater.paper_venue.algo_orders import ALGO_TYPES, LIMIT_TYPES, AlgoService, NewAlgoOrder
+from breakwater.paper_venue.amend import amend
 from breakwater.paper_venue.errors import VenueError
 from breakwater.paper_venue.ledger import Ledger
 from breakwater.paper_venue.model import Account, Now, Order
@@ -11,11 +12,13 @@ from breakwater.paper_venue.money import ZERO
 from breakwater.paper_venue.orders import NewOrder, OrderBookKeeper
 from breakwater.paper_venue.params import Params
 from breakwater.paper_venue.rest_market import require_known_symbol
+from breakwater.paper_venue.retention import algo_is_known, order_is_known
 from breakwater.paper_venue.wire import Json, algo_json, order_json
 
 SIDES = ("BUY", "SELL")
 TIMES_IN_FORCE = ("GTC", "IOC", "FOK", "GTX", "GTD")
 CONDITIONAL = (*ALGO_TYPES, "TRAILING_STOP_MARKET")
+SELF_TRADE_PREVENTION = ("NONE", "EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH")
 GTD_LEAST_MS = 600_000
 
 
@@ -29,12 +32,23 @@ class OrderEndpoints:
 
     # -- parsing -------------------------------------------------------------------------------------------
 
-    def _common(self, params: Params) -> tuple[str, str]:
+    def _common(self, account: Account, params: Params) -> tuple[str, str]:
         symbol = self._ledger.spec(params.text("symbol")).symbol
         side = params.choice("side", SIDES, -1117, "Invalid side.")
-        if (params.text("positionSide") or "BOTH") != "BOTH":
+        one_way = (params.text("positionSide") or "BOTH") == "BOTH"
+        if one_way == account.dual_side:
             raise VenueError(-4061, "Order's position side does not match user's setting.")
+        if account.dual_side:
+            raise errors.invalid_value("positionSide", "this venue keeps one-way positions; leave hedge mode to trade")
         return symbol, side
+
+    @staticmethod
+    def _self_trade_prevention(params: Params, default: str) -> str:
+        if params.text("selfTradePreventionMode") is None:
+            return default
+        return params.choice(
+            "selfTradePreventionMode", SELF_TRADE_PREVENTION, -1130, "Invalid selfTradePreventionMode."
+        )
 
     def _time_in_force(self, params: Params, now: Now) -> tuple[str, int]:
         time_in_force = params.choice("timeInForce", TIMES_IN_FORCE, -1115, "Invalid timeInForce.")
@@ -45,8 +59,8 @@ class OrderEndpoints:
             raise VenueError(-5040, "goodTillDate must be at least 10 minutes from now.")
         return time_in_force, until
 
-    def _parse(self, params: Params, now: Now) -> NewOrder:
-        symbol, side = self._common(params)
+    def _parse(self, account: Account, params: Params, now: Now) -> NewOrder:
+        symbol, side = self._common(account, params)
         kind = params.required("type")
         if kind in CONDITIONAL:
             raise VenueError(
@@ -78,7 +92,7 @@ class OrderEndpoints:
             time_in_force=time_in_force,
             reduce_only=params.boolean("reduceOnly"),
             client_order_id=params.client_id("newClientOrderId"),
-            self_trade_prevention=params.text("selfTradePreventionMode") or "EXPIRE_MAKER",
+            self_trade_prevention=self._self_trade_prevention(params, "EXPIRE_MAKER"),
             good_till_date=until,
         )
 
@@ -92,29 +106,55 @@ class OrderEndpoints:
     # -- plain orders --------------------------------------------------------------------------------------
 
     def new_order(self, account: Account, params: Params, now: Now) -> Json:
-        accepted, order = self._orders.place(account, self._parse(params, now), now)
+        accepted, order = self._orders.place(account, self._parse(account, params, now), now)
         return order_json(order if params.text("newOrderRespType") == "RESULT" else accepted)
 
     def test_order(self, account: Account, params: Params, now: Now) -> Json:
         """Every check of a real order, and nothing else."""
-        self._orders.check(account, self._parse(params, now))
+        self._orders.check(account, self._parse(account, params, now))
         return {}
 
-    def _find(self, account: Account, params: Params) -> Order:
+    def _find(self, account: Account, params: Params, now: Now) -> Order:
         symbol, order_id, client_id = self._target(params)
         order = self._ledger.find_order(account.name, symbol, order_id, client_id)
-        if order is None:
+        if order is None or not order_is_known(order, now.market_ms):
+            raise errors.no_such_order()
+        return order
+
+    def _find_open(self, account: Account, params: Params, now: Now) -> Order:
+        order = self._find(account, params, now)
+        if not order.is_open:
             raise errors.no_such_order()
         return order
 
     def get_order(self, account: Account, params: Params, now: Now) -> Json:
-        return order_json(self._find(account, params))
+        return order_json(self._find(account, params, now))
 
     def get_open_order(self, account: Account, params: Params, now: Now) -> Json:
-        order = self._find(account, params)
-        if not order.is_open:
-            raise errors.no_such_order()
-        return order_json(order)
+        return order_json(self._find_open(account, params, now))
+
+    def modify_order(self, account: Account, params: Params, now: Now) -> Json:
+        """Both quantity and price are needed, the side must be the order's own. `modifyId` comes back as it was sent."""
+        order = self._find_open(account, params, now)
+        if params.choice("side", SIDES, -1117, "Invalid side.") != order.side:
+            raise errors.invalid_value("side", f"the order's side is {order.side}")
+        if params.text("priceMatch") not in (None, "NONE"):
+            raise errors.invalid_value("priceMatch", "this venue has no book to match; send a price")
+        quantity, price = params.required_decimal("quantity"), params.required_decimal("price")
+        modify_id = params.integer("modifyId")
+        amend(
+            self._ledger,
+            self._orders,
+            account,
+            order,
+            quantity,
+            price,
+            reduce_only=params.boolean("reduceOnly"),
+            modify_id=modify_id,
+            now=now,
+        )
+        reply = order_json(order) | {"pair": order.symbol}
+        return reply if modify_id is None else reply | {"modifyId": modify_id}
 
     def cancel_order(self, account: Account, params: Params, now: Now) -> Json:
         symbol, order_id, client_id = self._target(params)
@@ -140,6 +180,7 @@ class OrderEndpoints:
             and order.symbol == spec.symbol
             and start <= order.time <= end
             and (from_id is None or order.order_id >= from_id)
+            and order_is_known(order, now.market_ms)
         ]
         return [order_json(order) for order in (found[:limit] if from_id is not None else found[-limit:])]
 
@@ -171,7 +212,7 @@ class OrderEndpoints:
 
     def new_algo_order(self, account: Account, params: Params, now: Now) -> Json:
         params.choice("algoType", ("CONDITIONAL",), -1130, "algoType must be CONDITIONAL.")
-        symbol, side = self._common(params)
+        symbol, side = self._common(account, params)
         kind = params.choice("type", ALGO_TYPES, -1116, "Invalid orderType.")
         close_position = params.boolean("closePosition")
         limit_type = kind in LIMIT_TYPES
@@ -207,6 +248,7 @@ class OrderEndpoints:
                 client_algo_id=params.client_id("clientAlgoId"),
                 working_type=working_type,
                 price_protect=params.boolean("priceProtect"),
+                self_trade_prevention=self._self_trade_prevention(params, "NONE"),
                 good_till_date=until,
             ),
             now,
@@ -221,7 +263,7 @@ class OrderEndpoints:
 
     def get_algo_order(self, account: Account, params: Params, now: Now) -> Json:
         algo = self._ledger.find_algo(account.name, *self._algo_target(params))
-        if algo is None:
+        if algo is None or not algo_is_known(algo, now.market_ms):
             raise errors.no_such_order()
         return algo_json(algo)
 
@@ -250,6 +292,7 @@ class OrderEndpoints:
             and algo.symbol == spec.symbol
             and start <= algo.create_time <= end
             and (from_id is None or algo.algo_id >= from_id)
+            and algo_is_known(algo, now.market_ms)
         ]
         return [algo_json(algo) for algo in found[-limit:]]
 

@@ -10,6 +10,8 @@ from breakwater.paper_venue.listen_keys import ListenKeys
 from breakwater.paper_venue.model import Account, Now
 from breakwater.paper_venue.params import Params
 from breakwater.paper_venue.rest_account import AccountEndpoints
+from breakwater.paper_venue.rest_batch import BatchEndpoints
+from breakwater.paper_venue.rest_history import HistoryEndpoints
 from breakwater.paper_venue.rest_market import MarketEndpoints
 from breakwater.paper_venue.rest_orders import OrderEndpoints
 
@@ -30,7 +32,9 @@ class Route:
     weight: Weight
     public_handler: Public | None = None
     private_handler: Private | None = None
-    counts_as_order: bool = False
+    orders_10s: int = 0
+    """What a request adds to the account's order count of 10 s, and `orders_1m` to that of a minute."""
+    orders_1m: int = 0
 
     def public(self, params: Params, now: Now) -> object:
         assert self.public_handler is not None
@@ -59,7 +63,12 @@ def _by_limit(default: int, steps: tuple[tuple[int, int], ...], most: int) -> We
 
 
 def build_routes(
-    market: MarketEndpoints, account: AccountEndpoints, orders: OrderEndpoints, keys: ListenKeys
+    market: MarketEndpoints,
+    history: HistoryEndpoints,
+    account: AccountEndpoints,
+    orders: OrderEndpoints,
+    batch: BatchEndpoints,
+    keys: ListenKeys,
 ) -> Mapping[tuple[str, str], Route]:
     """Every endpoint of the venue by (method, path)."""
     routes: dict[tuple[str, str], Route] = {}
@@ -67,14 +76,17 @@ def build_routes(
     def public(path: str, handler: Public, weight: Weight) -> None:
         routes["GET", path] = Route(Access.PUBLIC, weight, public_handler=handler)
 
-    def signed(method: str, path: str, handler: Private, weight: Weight, *, order: bool = False) -> None:
-        routes[method, path] = Route(Access.SIGNED, weight, private_handler=handler, counts_as_order=order)
+    def signed(method: str, path: str, handler: Private, weight: Weight, *, orders: tuple[int, int] = (0, 0)) -> None:
+        routes[method, path] = Route(
+            Access.SIGNED, weight, private_handler=handler, orders_10s=orders[0], orders_1m=orders[1]
+        )
 
     one, five = _fixed(1), _fixed(5)
     public("/fapi/v1/ping", market.ping, one)
     public("/fapi/v1/time", market.time, one)
     public("/fapi/v1/exchangeInfo", market.exchange_info, one)
-    public("/fapi/v1/klines", market.klines, _by_limit(500, ((99, 1), (499, 2), (1000, 5)), 10))
+    candles = _by_limit(500, ((99, 1), (499, 2), (1000, 5)), 10)
+    public("/fapi/v1/klines", market.klines, candles)
     public("/fapi/v1/depth", market.depth, _by_limit(500, ((50, 2), (100, 5), (500, 10)), 20))
     public("/fapi/v1/ticker/24hr", market.ticker_24h, _all_costs(1, 40))
     for version in ("v1", "v2"):
@@ -82,6 +94,12 @@ def build_routes(
     public("/fapi/v1/ticker/bookTicker", market.book_ticker, _all_costs(2, 5))
     public("/fapi/v1/premiumIndex", market.premium_index, _all_costs(1, 10))
 
+    public("/fapi/v1/aggTrades", history.agg_trades, _fixed(20))
+    public("/fapi/v1/markPriceKlines", history.mark_price_klines, candles)
+    public("/fapi/v1/fundingRate", history.funding_rate, one)
+    public("/fapi/v1/fundingInfo", history.funding_info, _fixed(0))
+
+    signed("GET", "/sapi/v1/account/apiRestrictions", account.api_restrictions, one)
     signed("GET", "/fapi/v2/account", account.account_v2, five)
     signed("GET", "/fapi/v3/account", account.account_v3, five)
     for version in ("v2", "v3"):
@@ -91,6 +109,9 @@ def build_routes(
     signed("GET", "/fapi/v1/leverageBracket", account.leverage_bracket, one)
     signed("POST", "/fapi/v1/leverage", account.set_leverage, one)
     signed("POST", "/fapi/v1/marginType", account.set_margin_type, one)
+    signed("POST", "/fapi/v1/positionMargin", account.position_margin, one)
+    signed("GET", "/fapi/v1/adlQuantile", account.adl_quantile, five)
+    signed("GET", "/fapi/v1/forceOrders", account.force_orders, _all_costs(20, 50))
     signed("GET", "/fapi/v1/positionSide/dual", account.position_mode, _fixed(30))
     signed("POST", "/fapi/v1/positionSide/dual", account.set_position_mode, one)
     signed("GET", "/fapi/v1/multiAssetsMargin", account.multi_assets, _fixed(30))
@@ -101,7 +122,11 @@ def build_routes(
     signed("GET", "/fapi/v1/userTrades", account.user_trades, five)
     signed("GET", "/fapi/v1/income", account.income, _fixed(30))
 
-    signed("POST", "/fapi/v1/order", orders.new_order, _fixed(0), order=True)
+    signed("POST", "/fapi/v1/order", orders.new_order, _fixed(0), orders=(1, 1))
+    signed("PUT", "/fapi/v1/order", orders.modify_order, _fixed(0), orders=(1, 1))
+    signed("POST", "/fapi/v1/batchOrders", batch.place, five, orders=(5, 1))
+    signed("PUT", "/fapi/v1/batchOrders", batch.modify, five, orders=(5, 1))
+    signed("DELETE", "/fapi/v1/batchOrders", batch.cancel, one)
     signed("POST", "/fapi/v1/order/test", orders.test_order, one)
     signed("GET", "/fapi/v1/order", orders.get_order, one)
     signed("DELETE", "/fapi/v1/order", orders.cancel_order, one)
@@ -111,7 +136,7 @@ def build_routes(
     signed("GET", "/fapi/v1/allOrders", orders.all_orders, five)
     signed("POST", "/fapi/v1/countdownCancelAll", orders.countdown_cancel_all, _fixed(10))
 
-    signed("POST", "/fapi/v1/algoOrder", orders.new_algo_order, _fixed(0), order=True)
+    signed("POST", "/fapi/v1/algoOrder", orders.new_algo_order, _fixed(0), orders=(1, 1))
     signed("GET", "/fapi/v1/algoOrder", orders.get_algo_order, one)
     signed("DELETE", "/fapi/v1/algoOrder", orders.cancel_algo_order, one)
     signed("GET", "/fapi/v1/openAlgoOrders", orders.open_algo_orders, _all_costs(1, 40))

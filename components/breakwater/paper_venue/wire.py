@@ -269,6 +269,7 @@ def account_json(ledger: Ledger, account: Account, version: int, now_ms: int) ->
     if version == 2:
         flags: Json = {"feeTier": 0, "feeBurn": False, "canTrade": True, "canDeposit": True, "canWithdraw": True}
         body = flags | {"updateTime": 0, "multiAssetsMargin": False, "tradeGroupId": -1} | body
+        body["assets"] = [asset | {"marginAvailable": True} for asset in assets]
     return body
 
 

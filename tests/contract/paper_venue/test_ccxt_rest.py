@@ -223,7 +223,7 @@ async def test_wrong_secret_unknown_key_and_old_timestamp_are_refused(connect: C
 
 async def test_unknown_path_answers_404_with_code(exchange: Any) -> None:
     with pytest.raises(ccxt.BaseError, match="-5000"):
-        await exchange.fapiPrivateGetAdlQuantile()
+        await exchange.fapiPrivateGetApiTradingStatus()
 
 
 async def test_weight_and_order_count_headers_are_sent(exchange: Any) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -126,3 +127,53 @@ def test_two_stops_hit_by_one_tick_close_the_position_once(client: Any) -> None:
     assert _algo(client, first["algoId"])["algoStatus"] == "FINISHED"
     assert _algo(client, second["algoId"])["algoStatus"] == "REJECTED"
     assert client.position() == 0
+
+
+def test_every_way_a_conditional_order_ends_is_told_step_by_step(client: Any) -> None:
+    events = client.listen()
+
+    def life(algo: Any) -> list[str]:
+        return [e["o"]["X"] for e in events if e["e"] == "ALGO_UPDATE" and e["o"]["aid"] == algo["algoId"]]
+
+    until = client.market_ms + 700_000
+    cancelled = client.stop("SELL", "0.01", "59000")
+    client.ok("DELETE", ALGO, algoId=cancelled["algoId"])
+    expired = client.stop("SELL", "0.01", "50000", type="STOP", price="50000", timeInForce="GTD", goodTillDate=until)
+    nothing_to_close = client.stop("BUY", "", "61000", closePosition=True)
+    rejected = client.stop("BUY", "5", "61000")
+    finished = client.stop("BUY", "0.01", "61000")
+    client.tick("61000")
+    client.tick("61000", seconds=700)
+    assert life(cancelled) == ["NEW", "CANCELED"]
+    assert life(expired) == ["NEW", "EXPIRED"]
+    assert life(nothing_to_close) == ["NEW", "TRIGGERING", "EXPIRED"]
+    assert life(rejected) == ["NEW", "TRIGGERING", "REJECTED"]
+    assert life(finished) == ["NEW", "TRIGGERING", "TRIGGERED", "FINISHED"]
+    why = [e["o"].get("rm") for e in events if e["e"] == "ALGO_UPDATE" and e["o"]["X"] == "REJECTED"]
+    assert why == ["Margin is insufficient."]
+    assert _algo(client, rejected["algoId"])["failReason"] == "Margin is insufficient."
+
+
+def test_conditional_orders_are_limited_across_all_symbols_and_plain_ones_are_not_counted(
+    make_client: Callable[..., Any],
+) -> None:
+    client = make_client(max_open_algo_orders=2)
+    client.stop("SELL", "0.01", "59000")
+    client.stop("SELL", "1", "2900", symbol="ETHUSDT")
+    assert client.code("POST", ALGO, **client.stop_params("SELL", "0.01", "58000")) == -4045
+    client.order("BUY", "0.01", price="58000")
+
+
+def test_self_trade_prevention_is_off_for_conditional_orders_and_handed_to_the_order_they_become(client: Any) -> None:
+    plain = client.order("BUY", "0.01", price="58000")
+    default = client.stop("BUY", "0.01", "61000", type="STOP", price="60900")
+    chosen = client.stop("BUY", "0.01", "61000", type="STOP", price="60800", selfTradePreventionMode="EXPIRE_BOTH")
+    assert plain["selfTradePreventionMode"] == "EXPIRE_MAKER"
+    assert default["selfTradePreventionMode"] == "NONE"
+    client.tick("61000")
+    child = client.ok(
+        "GET", "/fapi/v1/order", symbol="BTCUSDT", orderId=_algo(client, chosen["algoId"])["actualOrderId"]
+    )
+    assert child["selfTradePreventionMode"] == "EXPIRE_BOTH"
+    bad = client.stop_params("SELL", "0.01", "59000", selfTradePreventionMode="SOMETIMES")
+    assert client.code("POST", ALGO, **bad) == -1130
