@@ -10,6 +10,7 @@ import structlog
 
 from breakwater.desk.market import MARKET_FILE, choose_market, read_record, write_record
 from breakwater.desk.venue_clock import VenueClock
+from breakwater.paper_venue.faults.plan import read_plan_file
 from breakwater.paper_venue.service import PaperVenueService
 from breakwater.paper_venue.state_file import VenueStateFile
 from breakwater.runtime.clocks import WallInfraClock, wall_clocks
@@ -33,6 +34,7 @@ async def run_paper_venue(settings: Settings) -> NoReturn:
 
 
 async def _serve(settings: Settings, disk: FileDisk) -> NoReturn:
+    faults = read_plan_file(settings.faults) if settings.faults is not None else None
     infra = WallInfraClock()
     state_file = settings.state_dir / NAME / "state.json"
     state = VenueStateFile(state_file).load()
@@ -68,6 +70,8 @@ async def _serve(settings: Settings, disk: FileDisk) -> NoReturn:
         state=state,
         clock_answer=msgspec.to_builtins(clock),
         metrics=ProcessMetrics(desk=settings.desk, component=NAME, version=version("breakwater")),
+        faults=faults,
+        faults_at_run_time=settings.faults_api,
     )
     try:
         await venue.start()

@@ -30,7 +30,10 @@ class OrderEndpoints:
     # -- parsing -------------------------------------------------------------------------------------------
 
     def _common(self, params: Params) -> tuple[str, str]:
-        symbol = self._ledger.spec(params.text("symbol")).symbol
+        spec = self._ledger.spec(params.text("symbol"))
+        if spec.status != "TRADING":
+            raise errors.not_trading(spec.symbol)
+        symbol = spec.symbol
         side = params.choice("side", SIDES, -1117, "Invalid side.")
         if (params.text("positionSide") or "BOTH") != "BOTH":
             raise VenueError(-4061, "Order's position side does not match user's setting.")
