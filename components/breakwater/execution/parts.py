@@ -28,6 +28,7 @@ from breakwater.execution.protection import ProtectionKeeper
 from breakwater.execution.reconcile import Reconciler
 from breakwater.execution.sender import OrderSender
 from breakwater.execution.stream import UserStream
+from breakwater.execution.trading_rules import TradingRules
 from breakwater.execution.venue_calls import VenueCalls
 from breakwater.execution.wallet_movements import WalletMovements
 from breakwater.runtime.context import ComponentContext
@@ -95,6 +96,7 @@ class Parts:
             books, self.entries, self.exits, self.protection, self.reconciler, self.calls, self.outbox, clocks
         )
         self.halts = HaltKeeper(books, journal, self.gate, self.flattener, clocks)
+        self.rules = TradingRules(client, self.calls, instruments, clocks.infra, self.symbols)
         self.stream = UserStream(client, books, self.fills, self.calls, journal, clocks.infra)
         self._wire(spawn)
 
@@ -126,6 +128,8 @@ class Parts:
             await self.protection.cancel(order)
 
         self.fills.on_fill = filled
+        self.sender.on_refused = self.rules.refused
+        self.rules.on_read = self.protection.wake_all
 
         def moved() -> None:
             self.movements.expect()

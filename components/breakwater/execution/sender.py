@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +83,8 @@ class OrderSender:
         self._fills = fills
         self._outbox = outbox
         self._clocks = clocks
+        self.on_refused: Callable[[int | None], None] = lambda _: None
+        """Told the code with which the venue refused an order."""
         self._writing: set[asyncio.Future[bool]] = set()
         """Journal records of reductions that may have gone ahead of them."""
 
@@ -257,6 +260,7 @@ class OrderSender:
 
     async def _failed(self, order: TrackedOrder, tried: Attempt[Any]) -> Sent:
         order.code = tried.code
+        self.on_refused(tried.code)
         order.move(OrderState.REJECTED if tried.outcome is Outcome.REJECTED else OrderState.NOT_SENT)
         await self._note(order)
         # Whoever reduces goes on trying and reports when it gives up; only a definite no counts here.

@@ -118,6 +118,7 @@ class ExecutionService(Service):
         self.spawn(parts.stream.keep_alive(), "stream.keep-alive")
         self.spawn(keep_clock(parts.client, parts.calls, infra), "clock")
         self.spawn(parts.reconciler.run(), "reconcile")
+        self.spawn(parts.rules.run(), "rules")
         parts.reconciler.account_problems = await account_problems(parts.client, parts.calls, infra)
         parts.reconciler.request()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import structlog
@@ -30,6 +31,13 @@ async def load_instruments(client: UsdmClient, calls: VenueCalls, clock: InfraCl
     brackets: dict[Symbol, tuple[LeverageBracket, ...]] = await _until(
         client.fapiPrivateGetLeverageBracket, parse_leverage_brackets, "leverage brackets", calls, clock
     )
+    return instruments_of(client, brackets)
+
+
+def instruments_of(
+    client: UsdmClient, brackets: Mapping[Symbol, tuple[LeverageBracket, ...]]
+) -> list[Instrument]:
+    """The perpetuals among the markets that ``client`` has loaded; one that makes no sense is left out, loudly."""
     instruments = []
     for market in client.markets.values():
         if not market.get("swap"):
