@@ -34,9 +34,7 @@ async def load_instruments(client: UsdmClient, calls: VenueCalls, clock: InfraCl
     return instruments_of(client, brackets)
 
 
-def instruments_of(
-    client: UsdmClient, brackets: Mapping[Symbol, tuple[LeverageBracket, ...]]
-) -> list[Instrument]:
+def instruments_of(client: UsdmClient, brackets: Mapping[Symbol, tuple[LeverageBracket, ...]]) -> list[Instrument]:
     """The perpetuals among the markets that ``client`` has loaded; one that makes no sense is left out, loudly."""
     instruments = []
     for market in client.markets.values():

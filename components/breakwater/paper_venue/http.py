@@ -119,9 +119,7 @@ class VenueServer:
         headers = dict(request.headers)
         headers["X-Real-IP"] = request.remote or "local"
         handle = self._venue.handle
-        return await carry(
-            request, self._faults.deliver(handle, request.method, path, query, headers, body, now)
-        )
+        return await carry(request, self._faults.deliver(handle, request.method, path, query, headers, body, now))
 
     async def _handle_stream(self, request: web.Request) -> web.StreamResponse:
         outbox: asyncio.Queue[str | None] = asyncio.Queue(OUTBOX_LIMIT)
@@ -140,8 +138,8 @@ class VenueServer:
 
         try:
             session = self._faults.open_stream(
+                self._venue.open_stream,
                 request.raw_path,
-                venue_now(self._clocks),
                 send,
                 hang_up,
                 later=asyncio.get_running_loop().call_later,

@@ -124,17 +124,13 @@ class MemorySession:
         for socket in list(self._sockets):
             await socket.close()
 
-    def open_stream(
-        self, path: str, on_message: Callable[[str], None], on_close: Callable[[], None]
-    ) -> VenueStream:
+    def open_stream(self, path: str, on_message: Callable[[str], None], on_close: Callable[[], None]) -> VenueStream:
         """The venue's end of a new connection."""
-        opener, now = self._venue.open_stream, self.now()
+        opener = self._venue.open_stream
         if self._faults is None:
-            return opener(path, now, on_message, on_close)
+            return opener(path, self.now(), on_message, on_close)
         later = asyncio.get_running_loop().call_later
-        return self._faults.open_stream(
-            path, now, on_message, on_close, later=later, clock=self.now, opener=opener
-        )
+        return self._faults.open_stream(opener, path, on_message, on_close, later=later, clock=self.now)
 
     def now(self) -> Now:
         return venue_now(self._clocks)

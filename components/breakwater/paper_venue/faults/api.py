@@ -24,9 +24,7 @@ def answer(wire: FaultWire, method: str, body: bytes, now: Now) -> Response:
     elif method != "GET":
         return _json(405, {"error": "METHOD", "text": f"{PATH} takes GET, POST and DELETE, not {method}"})
     wire.pass_time(now)
-    rules = [
-        {"rule": rule, "matched": matched, "happened": happened} for rule, matched, happened in wire.report()
-    ]
+    rules = [{"rule": rule, "matched": matched, "happened": happened} for rule, matched, happened in wire.report()]
     return _json(200, {"rules": rules})
 
 

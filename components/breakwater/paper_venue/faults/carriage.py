@@ -24,7 +24,7 @@ async def carry(request: web.Request, delivery: Delivery) -> web.StreamResponse:
             if transport is not None:
                 transport.abort()
         case Transmission.NEVER:
-            while transport is not None and not transport.is_closing():
+            while transport is not None and not transport.is_closing():  # noqa: ASYNC110 - nobody tells of a peer that left
                 await asyncio.sleep(LOOK_S)
         case Transmission.CUT:
             reply = web.StreamResponse(status=response.status, headers=response.headers)

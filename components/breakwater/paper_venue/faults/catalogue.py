@@ -115,13 +115,18 @@ REQUEST_FAULTS: Mapping[Fault, RequestFault] = {
         "the venue did it; the 200 breaks off in the middle of its body", executes=True, transmission=Transmission.CUT
     ),
     Fault.HTML: RequestFault(
-        "200 with a page of HTML", executes=True, ambiguous=True, status=200, content=b"<html><body>Please wait</body></html>"
+        "200 with a page of HTML",
+        executes=True,
+        ambiguous=True,
+        status=200,
+        content=b"<html><body>Please wait</body></html>",
     ),
     Fault.EMPTY: RequestFault("200 with an empty body", executes=True, ambiguous=True, status=200),
     Fault.NO_ORDER_ID: RequestFault("the venue did it; its reply lacks every id", executes=True, strips_ids=True),
     Fault.UNKNOWN_503: RequestFault(
         '503 "Unknown error"',
-        executes=True, ambiguous=True,
+        executes=True,
+        ambiguous=True,
         status=503,
         content=b'{"msg":"Unknown error, please check your request or try again later."}',
     ),
@@ -130,33 +135,43 @@ REQUEST_FAULTS: Mapping[Fault, RequestFault] = {
     ),
     Fault.BUSY_1008: RequestFault("503 with -1008: not done", executes=False, status=503, content=_error(-1008, _BUSY)),
     Fault.GATEWAY_504: RequestFault(
-        "504 of a gateway", executes=True, ambiguous=True, status=504, content=b"<html><h1>504 Gateway Time-out</h1></html>"
+        "504 of a gateway",
+        executes=True,
+        ambiguous=True,
+        status=504,
+        content=b"<html><h1>504 Gateway Time-out</h1></html>",
     ),
     Fault.TIMEOUT_1007: RequestFault(
         "400 with -1007, the back end's timeout",
-        executes=True, ambiguous=True,
+        executes=True,
+        ambiguous=True,
         status=400,
         content=_error(
             -1007,
             "Timeout waiting for response from backend server. Send status unknown; execution status unknown.",
         ),
     ),
-    Fault.TIMEOUT_408: RequestFault("408 without a code", executes=True, ambiguous=True, status=408, content=b"Request Timeout"),
+    Fault.TIMEOUT_408: RequestFault(
+        "408 without a code", executes=True, ambiguous=True, status=408, content=b"Request Timeout"
+    ),
     Fault.ERROR_1000: RequestFault(
         "400 with -1000",
-        executes=True, ambiguous=True,
+        executes=True,
+        ambiguous=True,
         status=400,
         content=_error(-1000, "An unknown error occurred while processing the request."),
     ),
     Fault.ERROR_1001: RequestFault(
         "400 with -1001",
-        executes=True, ambiguous=True,
+        executes=True,
+        ambiguous=True,
         status=400,
         content=_error(-1001, "Internal error; unable to process your request. Please try again."),
     ),
     Fault.ERROR_1006: RequestFault(
         "400 with -1006",
-        executes=True, ambiguous=True,
+        executes=True,
+        ambiguous=True,
         status=400,
         content=_error(-1006, "An unexpected response was received from the message bus. Execution status unknown."),
     ),

@@ -162,9 +162,8 @@ def _problems(rule: FaultRule) -> list[tuple[str, str]]:
     for name, faults in _TAKES.items():
         if getattr(rule, name) is not None and rule.fault not in faults:
             found.append((name, f"does not belong to {rule.fault}, only to {', '.join(faults)}"))
-    for name in _NEEDS.get(rule.fault, ()):
-        if getattr(rule, name) is None:
-            found.append(("fault", f"{rule.fault} needs {name}"))
+    missing = (name for name in _NEEDS.get(rule.fault, ()) if getattr(rule, name) is None)
+    found += [("fault", f"{rule.fault} needs {name}") for name in missing]
     default = Match()
     for name, families in _MATCHES.items():
         if getattr(rule.match, name) != getattr(default, name) and rule.fault.family not in families:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -22,11 +22,25 @@ from breakwater.paper_venue.faults.instants import Instants
 from breakwater.paper_venue.faults.plan import FaultPlan, FaultRule
 from breakwater.paper_venue.model import Now
 from breakwater.paper_venue.params import parse_params
-from breakwater.paper_venue.streams import StreamSession
 
-Handle = Callable[[str, str, str, Mapping[str, str], bytes, Now], Response]
+Stream = TypeVar("Stream")
 Later = Callable[[float, Callable[[], None]], object]
 """Do something after so many seconds: a transport's own clock."""
+
+
+class Reply(Protocol):
+    """What a venue answers."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def body(self) -> bytes: ...
+
+
+Handle = Callable[[str, str, str, Mapping[str, str], bytes, Now], Reply]
+Opener = Callable[[str, Now, Callable[[str], None], Callable[[], None]], Stream]
 
 _IDS = ("orderId", "clientOrderId", "algoId", "clientAlgoId")
 REORDER_WAIT_S = 1.0
@@ -37,7 +51,7 @@ REORDER_WAIT_S = 1.0
 class Delivery:
     """A reply and what becomes of it: sent after ``delay_s``, as ``transmission`` says."""
 
-    response: Response
+    response: Reply
     transmission: Transmission = Transmission.WHOLE
     delay_s: float = 0.0
 
@@ -46,7 +60,6 @@ class FaultWire:
     """One venue with its plan. Without rules everything passes untouched."""
 
     def __init__(self, venue: PaperVenue) -> None:
-        self._venue = venue
         self._decider = FaultDecider()
         self._instants = Instants(venue)
 
@@ -93,19 +106,19 @@ class FaultWire:
 
     def open_stream(
         self,
+        opener: Opener[Stream],
         path_with_query: str,
-        now: Now,
         on_message: Callable[[str], None],
         on_close: Callable[[], None],
         *,
         later: Later,
         clock: Callable[[], Now],
-        opener: Callable[..., StreamSession] | None = None,
-    ) -> StreamSession:
-        """As the venue's own, with messages that may be lost, late or twice. ``opener`` replaces the venue's."""
+    ) -> Stream:
+        """Have ``opener`` open a stream whose messages may be lost, late or twice."""
+        now = clock()
         self.pass_time(now)
         shaper = _Shaper(self._decider, urlsplit(path_with_query).path, on_message, later, clock)
-        return (opener or self._venue.open_stream)(path_with_query, now, shaper.take, on_close)
+        return opener(path_with_query, now, shaper.take, on_close)
 
 
 class _Shaper:
@@ -179,7 +192,7 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _reply(rule: FaultRule, fault: RequestFault, real: Response | None) -> Response:
+def _reply(rule: FaultRule, fault: RequestFault, real: Reply | None) -> Reply:
     headers = {"Content-Type": "application/json"}
     if real is not None:
         headers |= {name: value for name, value in real.headers.items() if name.startswith("X-MBX")}

@@ -19,6 +19,8 @@ from breakwater.runtime.events import FlatConfirmed
 from breakwater.simulation.run import Simulation, run_virtual
 
 D = Decimal
+MARKET = "100000"
+"""The price the market has: a gap is made by the venue on top of it."""
 LEAST_S, MOST_S = 12.0, 70.0
 """Simulated seconds a cell is watched for: until all is well, and at least this long."""
 
@@ -61,14 +63,15 @@ async def _play(rig: Rig, row: Row, action: Action, plan: FaultPlan) -> Played:
     await _act(rig, action, strike)
     if row.countdown:
         await rig.sleep(0.5)
-        await rig._client.fapiPrivatePostCountdownCancelAll({"symbol": "BTCUSDT", "countdownTime": 1})  # type: ignore[union-attr]
+        assert rig._client is not None
+        await rig._client.fapiPrivatePostCountdownCancelAll({"symbol": "BTCUSDT", "countdownTime": 1})
         await rig.sleep(0.1)
-        rig.tick("BTCUSDT", str(rig.core.ledger.last_price("BTCUSDT")))
+        rig.tick("BTCUSDT", MARKET)
     waited = 0.0
     while waited < LEAST_S or (waited < MOST_S and (judge.wrongs() or not _over(rig, action))):
         await rig.sleep(1.0)
         await rig.snapshot()
-        rig.tick("BTCUSDT", str(_undisturbed(rig)))
+        rig.tick("BTCUSDT", MARKET)
         await rig.mark("BTCUSDT")
         waited += 1.0
     wrongs = judge.wrongs()
@@ -76,11 +79,6 @@ async def _play(rig: Rig, row: Row, action: Action, plan: FaultPlan) -> Played:
         wrongs.append("the action is not over")
     happened = sum(times for _, _, times in rig.faults.report())
     return Played(judge.ending(), tuple(wrongs), happened)
-
-
-def _undisturbed(rig: Rig) -> Decimal:
-    """The price the market would have: a gap is made by the venue on top of it."""
-    return D(100_000)
 
 
 async def _act(rig: Rig, action: Action, strike: Any) -> None:

@@ -61,7 +61,9 @@ def rendered(endings: dict[tuple[str, str], str]) -> str:
     faults = "\n".join(f"| `{fault}` | {fault.family.value} | {meaning(fault)} |" for fault in Fault)
     lines = []
     for row in ROWS:
-        cells = (row.no_sense and f"*not played: {row.no_sense}*" or endings[row.name, action] for action in Action)
+        cells = [
+            f"*not played: {row.no_sense}*" if row.no_sense else endings[row.name, action.value] for action in Action
+        ]
         lines.append(f"| {row.name} | " + " | ".join(cells) + " |")
     rule = "|---" * 3 + "|"
     wide = "|---" * (len(Action) + 1) + "|"
