@@ -27,12 +27,16 @@ from breakwater.execution.outbox import Outbox
 from breakwater.execution.protection import ProtectionKeeper
 from breakwater.execution.reconcile import Reconciler
 from breakwater.execution.sender import OrderSender
+from breakwater.execution.startup import measure_clock
 from breakwater.execution.stream import UserStream
 from breakwater.execution.trading_rules import TradingRules
 from breakwater.execution.venue_calls import VenueCalls
 from breakwater.execution.wallet_movements import WalletMovements
 from breakwater.runtime.context import ComponentContext
 from breakwater.runtime.instrument_book import InstrumentBook
+
+CLOCK_OFF = -1021
+"""The venue's code for a timestamp outside its window."""
 
 Spawn = Callable[[Coroutine[Any, Any, None], str], object]
 
@@ -103,6 +107,9 @@ class Parts:
     def _last_look(self, proposal: Proposal) -> Refusal | None:
         return self.sender.last_look(proposal)
 
+    async def _measure_clock(self) -> None:
+        await measure_clock(self.client, self.calls, self._context.clocks.infra)
+
     def symbols(self) -> set[Symbol]:
         """Symbols that may have orders or trades of ours."""
         in_force = self._context.policy.current()
@@ -128,7 +135,13 @@ class Parts:
             await self.protection.cancel(order)
 
         self.fills.on_fill = filled
-        self.sender.on_refused = self.rules.refused
+
+        def refused(code: int | None) -> None:
+            self.rules.refused(code)
+            if code == CLOCK_OFF:  # whatever is sent next would be refused too, exits as well
+                spawn(self._measure_clock(), "clock.now")
+
+        self.sender.on_refused = refused
         self.rules.on_read = self.protection.wake_all
 
         def moved() -> None:
