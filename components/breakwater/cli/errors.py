@@ -45,6 +45,7 @@ def known_error(error: Exception) -> CliError | None:
     from breakwater.ai_engine.sources.jsonl import SignalFileError
     from breakwater.backup.archive import BackupError
     from breakwater.desk.sources import DeskInputError
+    from breakwater.paper_venue.faults.plan import FaultPlanError
     from breakwater.paper_venue.http import PortInUseError
     from breakwater.paper_venue.markets import MarketFileError
     from breakwater.paper_venue.state_file import StateFileError
@@ -65,7 +66,14 @@ def known_error(error: Exception) -> CliError | None:
             )
         case BackupError():
             return CliError(Exit.USAGE, error.problem, error.remedy)
-        case DeskInputError() | MarketFileError() | SignalFileError() | StateFileError() | PortInUseError():
+        case (
+            DeskInputError()
+            | FaultPlanError()
+            | MarketFileError()
+            | SignalFileError()
+            | StateFileError()
+            | PortInUseError()
+        ):
             return CliError(Exit.USAGE, str(error))
         case PortInUse():
             return CliError(Exit.USAGE, str(error), "With `breakwater up`, --port 0 takes any free one.")

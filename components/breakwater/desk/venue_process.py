@@ -10,6 +10,7 @@ import structlog
 
 from breakwater.desk.market import MARKET_FILE, choose_market, read_record, write_record
 from breakwater.desk.venue_clock import VenueClock
+from breakwater.paper_venue.faults.plan import FaultPlan, read_plan_file
 from breakwater.paper_venue.service import PaperVenueService
 from breakwater.paper_venue.state_file import VenueStateFile
 from breakwater.runtime.clocks import WallInfraClock, wall_clocks
@@ -24,15 +25,16 @@ NAME = "paper_venue"
 
 async def run_paper_venue(settings: Settings) -> NoReturn:
     """Serve until cancelled; the venue's state is saved then. Raises the typed errors of starting."""
+    faults = read_plan_file(settings.faults) if settings.faults is not None else None
     root = settings.state_dir / NAME
     disk = FileDisk(root, owner=NAME)
     try:
-        await _serve(settings, disk)
+        await _serve(settings, disk, faults)
     finally:
         disk.close()
 
 
-async def _serve(settings: Settings, disk: FileDisk) -> NoReturn:
+async def _serve(settings: Settings, disk: FileDisk, faults: FaultPlan | None) -> NoReturn:
     infra = WallInfraClock()
     state_file = settings.state_dir / NAME / "state.json"
     state = VenueStateFile(state_file).load()
@@ -68,6 +70,8 @@ async def _serve(settings: Settings, disk: FileDisk) -> NoReturn:
         state=state,
         clock_answer=msgspec.to_builtins(clock),
         metrics=ProcessMetrics(desk=settings.desk, component=NAME, version=version("breakwater")),
+        faults=faults,
+        faults_at_run_time=settings.faults_api,
     )
     try:
         await venue.start()

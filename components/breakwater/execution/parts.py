@@ -28,7 +28,6 @@ from breakwater.execution.outbox import Outbox
 from breakwater.execution.protection import ProtectionKeeper
 from breakwater.execution.reconcile import Reconciler
 from breakwater.execution.sender import OrderSender
-from breakwater.execution.startup import measure_clock
 from breakwater.execution.stream import UserStream
 from breakwater.execution.venue_calls import VenueCalls
 from breakwater.execution.wallet_movements import WalletMovements

@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 DEADLINE_S = 2.0
 """Infrastructure seconds from a growing fill to an accepted stop (invariant 6)."""
+ATTEMPT_S = 0.8
+"""How long one stop may go without an answer before another is sent."""
 RETRY_S = 0.25
 EXIT_RETRY_S = 0.5
 
@@ -162,7 +164,8 @@ class ProtectionKeeper:
         if triggered and await self._fills.pull(symbol):
             return True
         left = DEADLINE_S if overdue_at is None else max(overdue_at - self._clocks.infra.monotonic(), RETRY_S)
-        sent = await self._send_in_time(self._stop(symbol, position, plan), left)
+        # One request that hangs must not cost the position: another stop goes out while there is time.
+        sent = await self._send_in_time(self._stop(symbol, position, plan), min(left, ATTEMPT_S))
         if sent is not None and sent.accepted:
             return True
         if self._books.position(symbol) != position:
@@ -172,6 +175,8 @@ class ProtectionKeeper:
             return True
         if overdue_at is None:
             return False  # covered by older stops: tried again with the next reconciliation
+        if self._covering(symbol, position) is not None:
+            return True  # its reply was lost, and the stream told of it
         if self._clocks.infra.monotonic() < overdue_at:
             await self._clocks.infra.sleep(RETRY_S)
             return True

@@ -134,6 +134,7 @@ class ExecutionService(Service):
             parts.reconciler.request()
             await self._wait_for_change(parts)
             self._instruments.update(await load_instruments(parts.client, parts.calls, infra, tell=tell))
+            parts.protection.wake_all()  # a stop refused by the old rules is laid by the new ones
 
     async def _wait_for_change(self, parts: Parts) -> None:
         """A minute, or until the venue refuses something as against its rules."""

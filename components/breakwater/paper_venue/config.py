@@ -56,6 +56,8 @@ class SymbolSpec:
     multiplier_up: Decimal = Decimal("1.0500")
     multiplier_down: Decimal = Decimal("0.9500")
     brackets: tuple[Bracket, ...] = MINOR_BRACKETS
+    status: str = "TRADING"
+    """Anything else: listed, and takes no orders."""
 
     @property
     def min_qty(self) -> Decimal:

@@ -7,7 +7,7 @@ replies and events come out. HTTP (`http.py`) and memory transports call exactly
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -92,6 +92,8 @@ class PaperVenue:
         )
         self.on_change: Callable[[], None] | None = None
         """Called after a request or tick that changed records other than prices; used to persist them."""
+        self.reprice: Callable[[Tick], Tick] = lambda tick: tick
+        """Changes a tick before the venue sees it."""
 
     @property
     def endpoints(self) -> Mapping[tuple[str, str], Route]:
@@ -178,6 +180,7 @@ class PaperVenue:
             raise ValueError(f"the venue does not list {tick.symbol}: add it to VenueConfig.symbols")
         if not tick.price > 0:
             raise ValueError(f"{tick.symbol} cannot trade at {tick.price}")
+        tick = self.reprice(tick)
         self._advance(now)
         self.ledger.set_price(tick.symbol, tick.price, tick.time_ms)
         closed = self.candles.add(tick)
@@ -222,7 +225,16 @@ class PaperVenue:
         self._funding.pay(rate, now.market_ms, now, symbol=symbol)
         self._settle()
 
+    def change_symbol(self, symbol: str, **changes: object) -> None:
+        """Other trading rules from now on (fields of SymbolSpec): what clients have read of exchangeInfo is out of date."""
+        self.ledger.specs[symbol] = replace(self.ledger.specs[symbol], **changes)  # type: ignore[arg-type]
+
     # -- streams -------------------------------------------------------------------------------------------
+
+    def end_listen_keys(self, now: Now, *, notice: bool) -> None:
+        """End every listen key; with ``notice`` its connections get listenKeyExpired. They stay open and silent."""
+        self._listen_keys.end_all(now, notice=notice)
+        self._settle()
 
     def open_stream(
         self, path_with_query: str, now: Now, on_message: OnMessage, on_close: OnClose | None = None

@@ -70,5 +70,9 @@ def no_such_order() -> VenueError:
     return VenueError(-2013, "Order does not exist.")
 
 
+def not_trading(symbol: str) -> VenueError:
+    return VenueError(-4108, f"{symbol} is on delivering or delivered or settling or closed or pre-trading.")
+
+
 def no_price(symbol: str) -> VenueError:
     return VenueError(-4031, f"Symbol {symbol} has no price yet: wait for the market to deliver its first tick.")

@@ -13,6 +13,9 @@ from aiohttp import WSMsgType, web
 from breakwater.paper_venue.clock import venue_now
 from breakwater.paper_venue.core import MAX_BODY_BYTES, PaperVenue
 from breakwater.paper_venue.errors import StreamRefused
+from breakwater.paper_venue.faults import api as faults_api
+from breakwater.paper_venue.faults.carriage import carry
+from breakwater.paper_venue.faults.wire import FaultWire
 from breakwater.paper_venue.probes import OwnRoute
 from breakwater.runtime.clocks import Clocks
 from breakwater.runtime.http import PortInUse, listen
@@ -33,6 +36,7 @@ class VenueServer:
     """A running server. `port` is the real one when 0 was asked for.
 
     `own` answers paths that the exchange does not have. While `closed` says why, the exchange answers 503 to everybody.
+    `faults` may spoil replies and streams; with `faults_at_run_time` whoever reaches the port may change them.
     """
 
     def __init__(
@@ -44,8 +48,12 @@ class VenueServer:
         *,
         own: Mapping[str, OwnRoute] | None = None,
         closed: Callable[[], str] = lambda: "",
+        faults: FaultWire | None = None,
+        faults_at_run_time: bool = False,
     ) -> None:
         self._venue = venue
+        self._faults = faults or FaultWire(venue)
+        self._faults_at_run_time = faults_at_run_time
         self._clocks = clocks
         self._own = dict(own or {})
         self._closed = closed
@@ -104,10 +112,14 @@ class VenueServer:
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._handle_stream(request)
         body = await request.read()
+        now = venue_now(self._clocks)
+        if self._faults_at_run_time and path == faults_api.PATH:
+            told = faults_api.answer(self._faults, request.method, body, now)
+            return web.Response(status=told.status, headers=told.headers, body=told.body)
         headers = dict(request.headers)
         headers["X-Real-IP"] = request.remote or "local"
-        reply = self._venue.handle(request.method, path, query, headers, body, venue_now(self._clocks))
-        return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
+        handle = self._venue.handle
+        return await carry(request, self._faults.deliver(handle, request.method, path, query, headers, body, now))
 
     async def _handle_stream(self, request: web.Request) -> web.StreamResponse:
         outbox: asyncio.Queue[str | None] = asyncio.Queue(OUTBOX_LIMIT)
@@ -125,7 +137,14 @@ class VenueServer:
             outbox.put_nowait(None)
 
         try:
-            session = self._venue.open_stream(request.raw_path, venue_now(self._clocks), send, hang_up)
+            session = self._faults.open_stream(
+                self._venue.open_stream,
+                request.raw_path,
+                send,
+                hang_up,
+                later=asyncio.get_running_loop().call_later,
+                clock=lambda: venue_now(self._clocks),
+            )
         except StreamRefused as refused:
             return web.json_response({"code": -5000, "msg": refused.message}, status=refused.status)
         socket = web.WebSocketResponse(heartbeat=PING_SECONDS, max_msg_size=64 * 1024)

@@ -56,10 +56,20 @@ class ListenKeys:
         account.listen_key_expires_wall = now.wall_ms + self._ledger.config.listen_key_life_ms
         self._ledger.touch_account(account)
 
+    def end_all(self, now: Now, *, notice: bool) -> None:
+        """End every key before its time, with or without telling its connections; they stay open and silent."""
+        for account in self._ledger.state.accounts.values():
+            if account.listen_key:
+                self._end_one(account, now, notice=notice)
+
+    def _end_one(self, account: Account, now: Now, *, notice: bool) -> None:
+        if notice:
+            self._emit(account.name, listen_key_expired(account.listen_key, now.wall_ms))
+        account.listen_key = ""
+        self._ledger.touch_account(account)
+
     def expire(self, now: Now) -> None:
         """End overdue keys. Their connections stay open and silent, as on the exchange."""
         for account in self._ledger.state.accounts.values():
             if account.listen_key and account.listen_key_expires_wall <= now.wall_ms:
-                self._emit(account.name, listen_key_expired(account.listen_key, now.wall_ms))
-                account.listen_key = ""
-                self._ledger.touch_account(account)
+                self._end_one(account, now, notice=True)

@@ -73,7 +73,7 @@ class MarketEndpoints:
             "contractType": "PERPETUAL",
             "deliveryDate": PERPETUAL_DELIVERY_MS,
             "onboardDate": ONBOARD_MS,
-            "status": "TRADING",
+            "status": spec.status,
             "maintMarginPercent": "2.5000",
             "requiredMarginPercent": "5.0000",
             "baseAsset": spec.base,

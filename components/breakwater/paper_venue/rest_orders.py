@@ -33,7 +33,10 @@ class OrderEndpoints:
     # -- parsing -------------------------------------------------------------------------------------------
 
     def _common(self, account: Account, params: Params) -> tuple[str, str]:
-        symbol = self._ledger.spec(params.text("symbol")).symbol
+        spec = self._ledger.spec(params.text("symbol"))
+        if spec.status != "TRADING":
+            raise errors.not_trading(spec.symbol)
+        symbol = spec.symbol
         side = params.choice("side", SIDES, -1117, "Invalid side.")
         one_way = (params.text("positionSide") or "BOTH") == "BOTH"
         if one_way == account.dual_side:

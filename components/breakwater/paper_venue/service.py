@@ -11,6 +11,8 @@ from breakwater.paper_venue.clock import to_datetime, to_ms, venue_now
 from breakwater.paper_venue.config import VenueConfig
 from breakwater.paper_venue.core import PaperVenue
 from breakwater.paper_venue.driver import backfill, catch_up, drive, resume_point
+from breakwater.paper_venue.faults.plan import FaultPlan
+from breakwater.paper_venue.faults.wire import FaultWire
 from breakwater.paper_venue.http import VenueServer
 from breakwater.paper_venue.markets import Market
 from breakwater.paper_venue.model import Tick, VenueState
@@ -43,10 +45,13 @@ class PaperVenueService:
         state: VenueState | None = None,
         clock_answer: Mapping[str, object] | None = None,
         metrics: ProcessMetrics | None = None,
+        faults: FaultPlan | None = None,
+        faults_at_run_time: bool = False,
     ) -> None:
         """`state` is what `VenueStateFile(state_path).load()` gave when the caller has read it already.
 
         `clock_answer` is what `GET /v1/clock` answers (the path is unknown without it), `metrics` what `GET /metrics` does.
+        `faults` go wrong from the moment the venue is up; `faults_at_run_time` lets them be changed over HTTP.
         """
         self._market = market
         self._clocks = clocks
@@ -59,7 +64,18 @@ class PaperVenueService:
         if metrics is not None:
             metrics.before_reading(lambda: metrics.heartbeat.set(self._seen_at))
             own |= metrics_route(metrics)
-        self.server = VenueServer(self.venue, host, port, clocks, own=own, closed=self._closed_because)
+        self._faults = FaultWire(self.venue)
+        self._plan = faults or FaultPlan()
+        self.server = VenueServer(
+            self.venue,
+            host,
+            port,
+            clocks,
+            own=own,
+            closed=self._closed_because,
+            faults=self._faults,
+            faults_at_run_time=faults_at_run_time,
+        )
         self._resume_ms: int | None = None
         self._caught_up = False
         self._ended = False
@@ -91,6 +107,7 @@ class PaperVenueService:
             self.venue, self._market, self._clocks, after_ms=self._resume_ms, on_tick=self._after_tick
         )
         self._caught_up = True
+        self._faults.load(self._plan, venue_now(self._clocks))
         log.info("paper_venue_started", url=self.url, symbols=list(self._market.symbols))
 
     def liveness(self) -> dict[str, Check]:
@@ -119,7 +136,14 @@ class PaperVenueService:
     async def run(self) -> None:
         """Drive the market; returns when it has no more ticks."""
         try:
-            await drive(self.venue, self._market, self._clocks, after_ms=self._resume_ms, on_tick=self._after_tick)
+            await drive(
+                self.venue,
+                self._market,
+                self._clocks,
+                after_ms=self._resume_ms,
+                before_tick=lambda _: self._faults.pass_time(venue_now(self._clocks)),
+                on_tick=self._after_tick,
+            )
         except Exception as error:
             self._failed = repr(error)
             raise

@@ -74,6 +74,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Market time at which the paper venue's replay starts trading."""
     crash_after_minutes: int | None
     """Market minutes from the start of the paper venue's synthetic market to its crash."""
+    faults: Path | None
+    """Plan of what goes wrong at the paper venue."""
+    faults_api: bool
+    """Whether the paper venue's faults can be changed over HTTP."""
     clock: str
     """``wall``: anchors and speed from here; ``venue``: asked of the paper venue."""
     policy_mirror: Path | None
@@ -116,6 +120,8 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
         "symbols": reader.get("BREAKWATER_SYMBOLS", _symbols, ()),
         "market_start": reader.get("BREAKWATER_MARKET_START", _moment, None),
         "crash_after_minutes": reader.get("BREAKWATER_CRASH_AFTER_MINUTES", _minutes, None),
+        "faults": reader.get("BREAKWATER_FAULTS", _path, None),
+        "faults_api": reader.get("BREAKWATER_FAULTS_API", _boolean, False),
         "clock": reader.get("BREAKWATER_CLOCK", _choice("wall", "venue"), "wall"),
         "policy_mirror": reader.get("BREAKWATER_POLICY_MIRROR", _path, None),
         "namespace": reader.get("BREAKWATER_NAMESPACE", _text, ""),

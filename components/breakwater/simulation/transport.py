@@ -7,6 +7,7 @@ order. With latency each way drawn from a seeded source, everything still happen
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -19,6 +20,8 @@ import aiohttp
 
 from breakwater.exchange.client import Endpoint
 from breakwater.paper_venue.clock import venue_now
+from breakwater.paper_venue.faults.catalogue import Transmission
+from breakwater.paper_venue.faults.wire import Delivery, FaultWire
 from breakwater.paper_venue.model import Now
 from breakwater.runtime.clocks import Clocks
 
@@ -81,8 +84,11 @@ class MemorySession:
         *,
         endpoint: Endpoint = MEMORY_ENDPOINT,
         latency: Latency | None = None,
+        faults: FaultWire | None = None,
     ) -> None:
+        """``faults`` may spoil what passes between here and ``venue``."""
         self._venue = venue
+        self._faults = faults
         self._clocks = clocks
         self._endpoint = endpoint
         self._latency = latency
@@ -118,6 +124,14 @@ class MemorySession:
         for socket in list(self._sockets):
             await socket.close()
 
+    def open_stream(self, path: str, on_message: Callable[[str], None], on_close: Callable[[], None]) -> VenueStream:
+        """The venue's end of a new connection."""
+        opener = self._venue.open_stream
+        if self._faults is None:
+            return opener(path, self.now(), on_message, on_close)
+        later = asyncio.get_running_loop().call_later
+        return self._faults.open_stream(opener, path, on_message, on_close, later=later, clock=self.now)
+
     def now(self) -> Now:
         return venue_now(self._clocks)
 
@@ -150,15 +164,17 @@ class _Exchange:
         self._session = session
         self._call = call
         self._limit = limit
+        self._asked_at = 0.0
 
     async def __aenter__(self) -> _Response:
         session = self._session
         session.requests_sent += 1
         loop = asyncio.get_running_loop()
         reply: asyncio.Future[_Response] = loop.create_future()
+        self._asked_at = loop.time()
         out, back = session.delay(), session.delay()
         loop.call_later(out, self._deliver, reply, back)
-        if self._limit and out + back > self._limit:
+        if self._limit and out > self._limit:
             loop.call_later(self._limit, _settle, reply, None, TimeoutError())
         return await reply
 
@@ -168,18 +184,43 @@ class _Exchange:
     def _deliver(self, reply: asyncio.Future[_Response], back: float) -> None:
         response: _Response | None = None
         error: Exception | None = None
-        loop = reply.get_loop()
+        session, loop = self._session, reply.get_loop()
         try:
-            response = _Response(self._session._venue.handle(*self._call, self._session.now()))
-        except aiohttp.ClientError as fault:  # how tests and fault injectors say what the network does
+            if session._faults is None:
+                response = _Response(session._venue.handle(*self._call, session.now()))
+            else:
+                delivery = session._faults.deliver(session._venue.handle, *self._call, session.now())
+                response, error = _carry(delivery)
+                back += delivery.delay_s
+                if response is None and error is None:  # nothing comes: the caller's patience ends it
+                    back = math.inf
+        except aiohttp.ClientError as fault:  # how tests say what the network does
             error = fault
         except Exception:
             _settle(reply, None, aiohttp.ServerDisconnectedError())
             raise  # a bug in the venue: fails the simulation
-        if back > 0:
+        left = max(0.0, self._asked_at + self._limit - loop.time()) if self._limit else math.inf
+        if back > left:
+            loop.call_later(left, _settle, reply, None, TimeoutError())
+        elif back == math.inf:
+            return
+        elif back > 0:
             loop.call_later(back, _settle, reply, response, error)
         else:
             _settle(reply, response, error)
+
+
+def _carry(delivery: Delivery) -> tuple[_Response | None, Exception | None]:
+    """What the client's side of the connection sees; neither when nothing comes."""
+    match delivery.transmission:
+        case Transmission.RESET:
+            return None, aiohttp.ServerDisconnectedError()
+        case Transmission.NEVER:
+            return None, None
+        case Transmission.CUT:
+            return _Response(delivery.response, cut=True), None
+        case Transmission.WHOLE:
+            return _Response(delivery.response), None
 
 
 def _settle(reply: asyncio.Future[_Response], response: _Response | None, error: Exception | None) -> None:
@@ -194,7 +235,8 @@ def _settle(reply: asyncio.Future[_Response], response: _Response | None, error:
 class _Response:
     """What ccxt reads of an ``aiohttp.ClientResponse``."""
 
-    def __init__(self, reply: VenueReply) -> None:
+    def __init__(self, reply: VenueReply, *, cut: bool = False) -> None:
+        self._cut = cut
         self.status = reply.status
         self.headers = reply.headers
         self._body = reply.body
@@ -204,10 +246,12 @@ class _Response:
         return HTTPStatus(self.status).phrase
 
     async def read(self) -> bytes:
+        if self._cut:
+            raise aiohttp.ClientPayloadError("Response payload is not completed")
         return self._body
 
     async def text(self, errors: str = "strict") -> str:
-        return self._body.decode("utf-8", errors)
+        return (await self.read()).decode("utf-8", errors)
 
 
 class WireMessage(NamedTuple):
@@ -249,7 +293,7 @@ class MemorySocket:
         self._last_in = self._last_out = 0.0
         self.closed = False
         self._venue_gone = False
-        self._stream = session._venue.open_stream(path, session.now(), self._from_venue, self._venue_closed)
+        self._stream = session.open_stream(path, self._from_venue, self._venue_closed)
         session._sockets[self] = None
 
     async def receive(self) -> WireMessage:

@@ -29,6 +29,7 @@ from breakwater.execution.service import ExecutionService
 from breakwater.paper_venue.clock import venue_now
 from breakwater.paper_venue.config import SymbolSpec, VenueConfig
 from breakwater.paper_venue.core import PaperVenue, Response
+from breakwater.paper_venue.faults.wire import FaultWire
 from breakwater.paper_venue.matching import FullFill
 from breakwater.paper_venue.model import Now, Tick
 from breakwater.runtime.bus import BusUnavailable
@@ -148,6 +149,7 @@ class Rig:
         self.fill_model = PartialFill(config)
         self.core = PaperVenue(config, fill_model=self.fill_model)
         self.venue = FaultyVenue(self.core)
+        self.faults = FaultWire(self.core)
         self.broker = MemoryBroker()
         self.disk = MemoryDisk()
         self.policy = FixedPolicy()
@@ -179,7 +181,7 @@ class Rig:
         bus = MemoryBus(self.broker, DESK, "execution", self.clocks.infra)
         self._buses["execution"] = bus
         context = ComponentContext(DESK, self.clocks, bus, self.disk, self.policy, DataKind.SYNTHETIC)
-        self._session = SlowSession(self.venue, self.clocks, latency=self.latency)
+        self._session = SlowSession(self.venue, self.clocks, latency=self.latency, faults=self.faults)
         self._session.slow = self.slow
         self._client = make_client(
             MEMORY_ENDPOINT, CREDENTIALS, self.clocks.infra, session=self._session, timeout_s=3.0
@@ -306,6 +308,7 @@ class Rig:
 
     def tick(self, symbol: Symbol, price: str) -> None:
         now = venue_now(self.clocks)
+        self.faults.pass_time(now)
         self.core.on_tick(Tick(symbol, now.market_ms, D(price)), now)
 
     async def mark(self, symbol: Symbol) -> None:

@@ -285,3 +285,23 @@ def test_policy_restore_of_a_snapshot_cut_short_says_so_and_asks_nobody(
     assert "no whole snapshot" in found.err
     assert "Nothing was changed" in found.err
     assert desk.received == []
+
+
+RUN = [sys.executable, "-c", "import sys; from breakwater.cli.main import main; main(sys.argv[1:])", "run"]
+
+
+def test_paper_venue_with_a_bad_fault_plan_says_line_and_field_and_does_not_start(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    plan.write_text('{"rules": [\n{"fault": "hagn"}]}')
+    command = [*RUN, "paper-venue", "--faults", str(plan)]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "plan.json: line 2: rules[0].fault: " in ended.stderr.replace("\n", "")
+    assert list(tmp_path.iterdir()) == [plan]
+
+
+def test_faults_for_another_component_are_refused(tmp_path: Path) -> None:
+    command = [*RUN, "portfolio", "--faults-api"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "Give --faults to paper_venue only." in ended.stderr
