@@ -18,6 +18,7 @@ from fastapi import APIRouter
 
 from breakwater.desk.bus_counts import BusCounts
 from breakwater.desk.interruption import until_failed, until_interrupted
+from breakwater.desk.venue_endpoints import market_data_kind, venue_endpoints
 from breakwater.domain.policy import TradingMode
 from breakwater.domain.signals import DataKind
 from breakwater.runtime.clocks import Clocks, WallInfraClock, wall_clocks
@@ -77,11 +78,10 @@ class _Parts:
         return self.lived.clocks
 
     def client(self, *, with_keys: bool) -> UsdmClient:
-        from breakwater.exchange.client import Credentials, Endpoint, make_client
+        from breakwater.exchange.client import Credentials, make_client
 
         settings = self.settings
-        url = _paper_venue_url(settings)
-        endpoint = Endpoint(url, settings.venue_ws_url or url.replace("http", "ws", 1))
+        endpoints = venue_endpoints(settings)
         credentials = None
         if with_keys:
             if settings.api_key_file is None or settings.api_secret_file is None:
@@ -92,7 +92,12 @@ class _Parts:
                 read_secret(settings.api_key_file, "BREAKWATER_API_KEY_FILE"),
                 read_secret(settings.api_secret_file, "BREAKWATER_API_SECRET_FILE"),
             )
-        client = make_client(endpoint, credentials, self.clocks.infra)
+        client = make_client(
+            endpoints,
+            credentials,
+            self.clocks.infra,
+            test_orders_only=settings.mode is TradingMode.STAGING,
+        )
         self.closing.push_async_callback(client.close)
         return client
 
@@ -117,7 +122,7 @@ def _public_history(parts: _Parts) -> Callable[[Symbol], Coroutine[Any, Any, Seq
         from breakwater.market_data.history import HistoryError, PublicHistory
 
         if not made:
-            made.append(PublicHistory(_paper_venue_url(parts.settings), parts.clocks.market))
+            made.append(PublicHistory(venue_endpoints(parts.settings)[0].http_base, parts.clocks.market))
             parts.closing.push_async_callback(made[0].close)
         while True:
             try:
@@ -154,7 +159,8 @@ def _execution(parts: _Parts) -> Service:
     from breakwater.execution.service import ExecutionService
 
     parts.announces_instruments = True
-    execution = ExecutionService(parts.context, parts.client(with_keys=True), parts.instruments)
+    client = parts.client(with_keys=True)
+    execution = ExecutionService(parts.context, client, parts.instruments, mode=parts.settings.mode)
     parts.routers.append(execution_router(execution, parts.needs_token()))
     return execution
 
@@ -330,29 +336,21 @@ class _Lived:
 async def _clocks(name: str, settings: Settings, closing: contextlib.AsyncExitStack) -> _Lived:
     if settings.clock == "wall":
         anchors = {"market_anchor": settings.market_anchor, "wall_anchor": settings.wall_anchor}
-        return _Lived(wall_clocks(speed=settings.speed, **anchors))
+        clocks = wall_clocks(speed=settings.speed, **anchors)
+        if settings.mode is TradingMode.PAPER:
+            return _Lived(clocks)
+        return _Lived(clocks, market_data_kind(settings))
     from breakwater.desk.venue_clock import VenueClockReader
     from breakwater.desk.waiting import answering
 
     infra = WallInfraClock()
-    reader = VenueClockReader(_paper_venue_url(settings), infra)
+    reader = VenueClockReader(venue_endpoints(settings)[0].http_base, infra)
     closing.push_async_callback(reader.close)
     async with answering(name, settings, infra, what="clock", problem=lambda: f"waiting for {reader.problem}"):
         clock = await reader.wait()
     clocks = wall_clocks(speed=clock.speed, market_anchor=clock.market_anchor, wall_anchor=clock.wall_anchor)
     log.info("lives by the venue's clock", market=clock.market, speed=clock.speed, now=clocks.market.now().isoformat())
     return _Lived(clocks, clock.data, clock.market, lambda: reader.watch(clock))
-
-
-def _paper_venue_url(settings: Settings) -> str:
-    """Nothing of this version may reach a real exchange, whatever is left out of the environment."""
-    if settings.mode is not TradingMode.PAPER:
-        raise SettingsError(["QT_PAPER_TRADING must be true: this version trades on paper only"])
-    if settings.venue_url is None:
-        raise SettingsError(
-            ["BREAKWATER_VENUE_URL must be the paper venue's address, for example http://127.0.0.1:9100"]
-        )
-    return settings.venue_url
 
 
 async def _serve(parts: _Parts, service: Service) -> None:

@@ -21,6 +21,11 @@ from breakwater.execution.venue_calls import VenueCalls
 
 MARGIN_MODE_ALREADY_SET = -4046
 
+RULES_CHANGED_CODES = frozenset(
+    {-1111, -1013, -1121, -4003, -4004, -4005, -4013, -4014, -4016, -4023, -4024, -4108, -4140, -4141, -4164}
+)
+"""Refusals that say the venue's rules for a symbol, or its status, are not those we know."""
+
 Placed = OrderReport | AlgoOrderReport
 Fence = Callable[[Proposal], Refusal | None]
 """The last look, after which nothing is awaited before the wire: a refusal keeps the order here; None lets it go."""
@@ -42,6 +47,8 @@ class VenueGateway:
         self._client = client
         self._calls = calls
         self._fence = fence
+        self.on_rules_changed: Callable[[], None] = lambda: None
+        """Told when the venue refused an order by rules that we did not know."""
         self._isolated: set[Symbol] = set()
         self._leverage: dict[Symbol, int] = {}
 
@@ -61,9 +68,16 @@ class VenueGateway:
 
         token = before_wire.set(check)
         try:
-            return await self._calls.call(self._request(proposal), self._parser_of(proposal))
+            sent = await self._send(proposal)
         finally:
             before_wire.reset(token)
+        if sent.outcome is Outcome.REJECTED and sent.code in RULES_CHANGED_CODES:
+            self.on_rules_changed()
+        return sent
+
+    async def _send(self, proposal: Proposal) -> Attempt[Placed]:
+        order = self._client.create_order(*self.order_arguments(proposal))
+        return await self._calls.call(order, self._parser_of(proposal))
 
     async def prepare(self, symbol: Symbol, leverage: int) -> Attempt[Any]:
         """Isolated margin and ``leverage`` on ``symbol``, as verified by the venue's reply; remembered, so mostly free."""
@@ -90,7 +104,8 @@ class VenueGateway:
             self._leverage[symbol] = leverage
         return done
 
-    def _request(self, proposal: Proposal) -> Any:
+    def order_arguments(self, proposal: Proposal) -> tuple[str, str, str, str, str | None, dict[str, Any]]:
+        """What ccxt makes an order of: symbol, type, side, amount, price and parameters."""
         client_id = client_order_id(self._desk, proposal.proposal_id, proposal.role)
         # The name ccxt uses for the contract of this id; unknown ones raise in create_order, before anything is sent.
         symbol = self._client.safe_symbol(proposal.symbol, None, None, "swap")
@@ -114,9 +129,7 @@ class VenueGateway:
                 # Price protection keeps a stop from triggering when mark and last price part: then it is needed most.
                 "priceProtect": False,
             }
-        return self._client.create_order(
-            symbol, kind, proposal.side.value.lower(), plain(proposal.quantity), price, params
-        )
+        return symbol, kind, proposal.side.value.lower(), plain(proposal.quantity), price, params
 
     def _parser_of(self, proposal: Proposal) -> Callable[[object], Placed]:
         sent = client_order_id(self._desk, proposal.proposal_id, proposal.role)
