@@ -35,7 +35,7 @@ class Profile(enum.StrEnum):
 
 
 class TradingMode(enum.StrEnum):
-    """Where orders go: the paper venue, the real venue's test network, or real money."""
+    """Where orders go: the paper venue, the real venue's test of orders that it does not place, or real money."""
 
     PAPER = "Paper"
     STAGING = "Staging"

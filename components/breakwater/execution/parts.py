@@ -57,6 +57,7 @@ class Parts:
     ) -> None:
         clocks, policy = context.clocks, context.policy
         self._context = context
+        self._instruments = instruments
         self.books = books
         self.client = client
         self.limiter = Limiter(clocks.infra)
@@ -124,9 +125,10 @@ class Parts:
         return self.sender.last_look(proposal)
 
     def symbols(self) -> set[Symbol]:
-        """Symbols that may have orders or trades of ours."""
+        """Symbols that may have orders or trades of ours. One that the venue does not know would fail every comparison."""
         in_force = self._context.policy.current()
-        named = set(in_force.policy.symbols) if in_force else set()
+        wanted = in_force.policy.symbols if in_force else ()
+        named = {symbol for symbol in wanted if self._instruments.get(symbol) is not None}
         return named | set(self.books.open_positions()) | {order.symbol for order in self.books.live()}
 
     def _wire(self, spawn: Spawn) -> None:

@@ -46,7 +46,7 @@ def test_countdown_runs_while_an_entry_rests_is_renewed_and_ends_with_it(play: P
         assert told(rig) == ["30000"] * 3
         await rig.sleep(20)
         assert len(rig.resting()) == 1  # it was renewed in time
-        await rig.stop_state("TRIPPED")
+        await rig.trip()
         await rig.sleep(3)
         assert rig.resting() == []
         assert told(rig)[-1] == "0"
@@ -111,6 +111,14 @@ class FarVenue:
             self.core.on_tick(Tick(BTC, now.market_ms, D(100000)), now)
             await asyncio.sleep(0.1)
 
+    def ask(self, question: Callable[[], Any]) -> Any:
+        """The answer, worked out in the venue's own thread."""
+
+        async def answer() -> Any:
+            return question()
+
+        return self.call(answer())
+
     def call(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
@@ -143,29 +151,30 @@ async def test_standstill_beyond_the_countdown_ends_with_the_position_protected(
         client = make_client(endpoint, Credentials("paper-key", "paper-secret"), clocks.infra, timeout_s=3.0)
         async with running(tmp_path, fixed_policy(), far.core, client, clocks) as twin:
             ledger = far.core.ledger
+
+            def stops() -> Any:
+                return far.ask(lambda: {stop.algo_id: stop.quantity for stop in ledger.open_algo_orders("paper")})
+
+            def entries() -> Any:
+                return far.ask(lambda: list(ledger.open_orders("paper", BTC)))
+
             await twin.open()
             dead_man = twin.service.parts.dead_man
-            dead_man._countdown_s = 1.5
+            dead_man._countdown_s = 3.0
             await twin.propose(entry(twin, 1))
-            await twin.until(lambda: ledger.open_algo_orders("paper"))
-            first = {stop.algo_id for stop in ledger.open_algo_orders("paper")}
+            await twin.until(stops)
+            first = stops()
             await asyncio.sleep(0.6)  # the least time between two entries
-            small = entry(twin, 2, quantity=D("0.010"), price=D(99900), time_in_force=TimeInForce.GTX)
-            await twin.propose(small)
-            await twin.until(lambda: ledger.open_orders("paper", BTC) and dead_man.armed)
+            await twin.propose(entry(twin, 2, quantity=D("0.012"), price=D(99900), time_in_force=TimeInForce.GTX))
+            await twin.until(lambda: entries() and dead_man.armed)
 
-            time.sleep(4)  # noqa: ASYNC251  nothing of ours runs: as if the process had been stopped
+            time.sleep(6)  # noqa: ASYNC251  nothing of ours runs: as if the process had been stopped
+            assert (stops() == {}) is stops_go_too
+            assert entries() == []
             async with asyncio.timeout(2):  # invariant 6, from the moment it is back
-                while not protected(ledger, first, replaced=stops_go_too):  # noqa: ASYNC110
+                while sum(stops().values()) != D("0.120"):  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
-            assert ledger.open_orders("paper", BTC) == []
-            assert ledger.state.accounts["paper"].positions[BTC].qty == D("0.120")
+            assert stops().keys().isdisjoint(first) is stops_go_too
             await twin.until(lambda: not dead_man.armed)
+            assert far.ask(lambda: ledger.state.accounts["paper"].positions[BTC].qty) == D("0.120")
             assert dead_man.pauses == 1
-
-
-def protected(ledger: Any, before: set[int], *, replaced: bool) -> bool:
-    stops = ledger.open_algo_orders("paper")
-    ids = {stop.algo_id for stop in stops}
-    covered = sum((stop.quantity for stop in stops), D(0)) == D("0.120")
-    return covered and (ids.isdisjoint(before) if replaced else ids == before)

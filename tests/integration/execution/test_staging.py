@@ -41,7 +41,7 @@ def test_staging_entry_is_tested_at_the_venue_and_shown_and_places_nothing(play:
         await rig.propose(rig.entry("p-1"), wait=2)
         assert changes(rig) == [("POST", "/fapi/v1/order/test")]
         sent = next(text for method, path, text in rig.venue.log if path == "/fapi/v1/order/test")
-        for part in ("symbol=BTCUSDT", "side=BUY", "type=LIMIT", "quantity=0.120", "price=100500", "timeInForce=IOC"):
+        for part in ("symbol=BTCUSDT", "side=BUY", "type=LIMIT", "quantity=0.12", "price=100500", "timeInForce=IOC"):
             assert part in sent
         refusal = rig.said(OrderRefused)[-1].refusal
         assert refusal.code is RefusalCode.STAGING_TESTED
