@@ -6,8 +6,7 @@ from urllib.parse import urlsplit
 
 from breakwater.domain.policy import TradingMode
 from breakwater.domain.signals import DataKind
-from breakwater.exchange.endpoints import BINANCE, Endpoint
-from breakwater.exchange.fence import is_local
+from breakwater.exchange.endpoints import BINANCE, Endpoint, is_local
 from breakwater.runtime.settings import Settings, SettingsError
 
 _EXCHANGE_HOSTS = ".binance.com"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -72,6 +72,11 @@ def addresses(node: Any, name: str = "urls") -> Iterator[tuple[str, str]]:
             yield from addresses(value, f"{name}[{position}]")
     elif isinstance(node, str) and node:
         yield name, node
+
+
+def is_local(url: str, names: Collection[str] = ("localhost", "127.0.0.1", "::1")) -> bool:
+    """Whether ``url`` names this machine itself."""
+    return urlsplit(url).hostname in names
 
 
 def _rebased(node: Any, name: str, endpoint: Endpoint) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -87,11 +87,6 @@ class FencedConnector(aiohttp.TCPConnector):
     ) -> aiohttp.connector.Connection:
         self._fence.check(req.method, str(req.url))
         return await super().connect(req, traces, timeout)
-
-
-def is_local(url: str, names: Collection[str] = ("localhost", "127.0.0.1", "::1")) -> bool:
-    """Whether ``url`` names this machine itself."""
-    return urlsplit(url).hostname in names
 
 
 def _origin(parts: SplitResult) -> Origin:
