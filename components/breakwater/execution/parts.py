@@ -128,7 +128,8 @@ class Parts:
         """Symbols that may have orders or trades of ours. One that the venue does not know would fail every comparison."""
         in_force = self._context.policy.current()
         wanted = in_force.policy.symbols if in_force else ()
-        named = {symbol for symbol in wanted if self._instruments.get(symbol) is not None}
+        loaded = len(self._instruments) > 0
+        named = {symbol for symbol in wanted if not loaded or self._instruments.get(symbol) is not None}
         return named | set(self.books.open_positions()) | {order.symbol for order in self.books.live()}
 
     def _wire(self, spawn: Spawn) -> None:
