@@ -191,7 +191,7 @@ def test_wrong_key_is_said_and_nothing_is_opened(play: Play) -> None:
         await rig.sleep(2)
         refusal = await refused(rig)
         assert refusal.code is RefusalCode.VENUE_NOT_CLEARED
-        assert "the venue refuses the API key (code -2015" in refusal.text
+        assert "the venue refuses the API key (-2015" in refusal.text
         assert "check key and secret" in refusal.text
 
     play(scenario, ready=False)
@@ -202,7 +202,7 @@ def test_wrong_secret_is_said_and_nothing_is_opened(play: Play) -> None:
         rig.credentials = Credentials("paper-key", "not-the-secret")
         await rig.begin()
         await rig.sleep(2)
-        assert "the venue refuses the API key (code -1022" in (await refused(rig)).text
+        assert "the venue refuses the API key (-1022" in (await refused(rig)).text
 
     play(scenario, ready=False)
 

@@ -145,6 +145,7 @@ async def test_no_way_of_placing_an_order_leaves_a_staging_client(venue: tuple[l
         ]
         for way in ways:
             assert (await attempt(way, anything)).outcome is Outcome.NOT_SENT
+        client.open()
         async with client.session.get(f"{endpoint.http_base}/fapi/v1/ping") as reply:
             assert reply.status == 200
         with pytest.raises(Exception, match="Staging places, changes and cancels nothing"):
