@@ -66,7 +66,8 @@ class Liquidator:
         spec = self._ledger.specs[position.symbol]
         qty = abs(position.qty)
         side = "SELL" if position.qty > 0 else "BUY"
-        price = self._fills.taker_price(spec, side, self._ledger.last_price(position.symbol))
+        taken = self._fills.take(spec, side, qty, None, self._ledger.present(position.symbol))
+        price = taken[-1].price if taken else self._ledger.last_price(position.symbol)
         if position.isolated:
             bankruptcy = (position.cost - collateral) / position.qty
             if side == "SELL":

@@ -31,7 +31,7 @@ from breakwater.paper_venue.config import SymbolSpec, VenueConfig
 from breakwater.paper_venue.core import PaperVenue, Response
 from breakwater.paper_venue.faults.wire import FaultWire
 from breakwater.paper_venue.matching import FullFill
-from breakwater.paper_venue.model import Now, Tick
+from breakwater.paper_venue.model import Level, Now, Present, Tick
 from breakwater.runtime.bus import BusUnavailable
 from breakwater.runtime.context import ComponentContext
 from breakwater.runtime.events import (
@@ -88,8 +88,10 @@ class PartialFill(FullFill):
         super().__init__(config)
         self.most: Decimal | None = None
 
-    def quantity(self, spec: SymbolSpec, side: str, wanted: Decimal) -> Decimal:
-        return wanted if self.most is None else min(wanted, self.most)
+    def offered(
+        self, spec: SymbolSpec, side: str, quantity: Decimal, limit: Decimal | None, present: Present
+    ) -> list[Level]:
+        return super().offered(spec, side, quantity if self.most is None else min(quantity, self.most), limit, present)
 
 
 class FaultyVenue:
