@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from breakwater.paper_venue import errors
+from breakwater.paper_venue import errors, events
 from breakwater.paper_venue.adl import deleverage
 from breakwater.paper_venue.algo_orders import AlgoService
 from breakwater.paper_venue.audit import AccountReport, Audit, account_report
@@ -30,7 +30,7 @@ from breakwater.paper_venue.listen_keys import ListenKeys
 from breakwater.paper_venue.market_events import MarketPublisher
 from breakwater.paper_venue.markets.candle import Candle
 from breakwater.paper_venue.matching import FillModel, FullFill
-from breakwater.paper_venue.model import Account, Level, Now, Tick, VenueDelta, VenueState
+from breakwater.paper_venue.model import Account, Level, Now, Order, Tick, VenueDelta, VenueState
 from breakwater.paper_venue.orders import OrderBookKeeper
 from breakwater.paper_venue.params import Params, parse_params
 from breakwater.paper_venue.rest_account import AccountEndpoints
@@ -83,6 +83,7 @@ class PaperVenue:
         self._algos = AlgoService(self.ledger, self._orders, self._emit)
         self._funding = Funding(self.ledger, self._emit)
         self._liquidator = Liquidator(self.ledger, self._orders, model)
+        self._liquidator.on_forced = self._publish_forced
         self._publisher = MarketPublisher(self.ledger, self.candles, self.streams, self.levels)
         self._order_endpoints = OrderEndpoints(self.ledger, self._orders, self._algos)
         self._routes: Mapping[tuple[str, str], Route] = build_routes(
@@ -171,6 +172,11 @@ class PaperVenue:
 
     def _emit(self, account: str, event: Json) -> None:
         self.streams.publish_user(self.ledger.account(account).listen_key, event)
+
+    def _publish_forced(self, order: Order, now: Now) -> None:
+        stream = f"{order.symbol.lower()}@forceOrder"
+        if self.streams.wants(stream):
+            self.streams.publish(stream, events.force_order(order, now.market_ms))
 
     # -- market --------------------------------------------------------------------------------------------
 
