@@ -75,10 +75,18 @@ class Book:
         return found
 
     def quantity_at(self, side: str, price: Decimal) -> Decimal:
-        """What rests on the level that a price belongs to; 0 for a price better than the best."""
-        index = int((floor_to if side == "BUY" else ceil_to)(price, self._grid) / self._grid)
-        inside = index > self._first("BUY") if side == "BUY" else index < self._first("SELL")
-        return ZERO if inside else self._available(side, index)
+        """What rests on the level that a price belongs to; 0 for a price better than the best level's."""
+        best = self._first(side) * self._grid
+        better = price > best if side == "BUY" else price < best
+        return ZERO if better else self._available(side, self._index_of(side, price))
+
+    def usual_at(self, side: str, price: Decimal) -> Decimal:
+        """What rests there while the market is elsewhere and nobody took from it."""
+        return self._full_at(side, self._index_of(side, price))
+
+    def _index_of(self, side: str, price: Decimal) -> int:
+        # A level stands for all prices of its step that are better than it.
+        return int((floor_to if side == "BUY" else ceil_to)(price, self._grid) / self._grid)
 
     def offered(self, side: str, quantity: Decimal, limit: Decimal | None) -> list[Level]:
         """What a taker of `side` gets for `quantity`, best first, nothing beyond its limit.
@@ -207,9 +215,11 @@ class BookFill:
 
         A tick that tells no volume fills what it passes, and nobody who stands at its very price.
         """
+        book = self.book(spec, present)
         if order.order_id not in self._ahead:
-            self.rest(spec, order, present)
-        passing = self.book(spec, present).take(order.side, wanted, order.price)
+            # Its place was forgotten with a restart: it stands behind everybody.
+            self._ahead[order.order_id] = book.usual_at(order.side, order.price)
+        passing = book.take(order.side, wanted, order.price)
         filled = sum((level.quantity for level in passing), ZERO)
         if order.price != present.last:
             self._ahead[order.order_id] = ZERO
