@@ -12,13 +12,13 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import structlog
 from fastapi import APIRouter
 
 from breakwater.desk.bus_counts import BusCounts
 from breakwater.desk.interruption import until_failed, until_interrupted
+from breakwater.desk.venue_endpoints import market_data_kind, venue_endpoints
 from breakwater.domain.policy import TradingMode
 from breakwater.domain.signals import DataKind
 from breakwater.runtime.clocks import Clocks, WallInfraClock, wall_clocks
@@ -55,16 +55,6 @@ log = structlog.get_logger(__name__)
 POLICY_REFRESH_SECONDS = 5.0
 HISTORY_RETRY_SECONDS = 2.0
 STORE_RETRY_SECONDS = 1.0
-REAL_EXCHANGES = (
-    "binance.com",
-    "binance.us",
-    "binancefuture.com",
-    "binance.vision",
-    "binanceapi.com",
-    "bybit.com",
-    "okx.com",
-)
-"""Hosts, and all below, that no paper desk talks to. Any other one has to prove that it is a paper venue."""
 
 
 @dataclass
@@ -88,11 +78,10 @@ class _Parts:
         return self.lived.clocks
 
     def client(self, *, with_keys: bool) -> UsdmClient:
-        from breakwater.exchange.client import Credentials, Endpoint, make_client
+        from breakwater.exchange.client import Credentials, make_client
 
         settings = self.settings
-        url = _paper_venue_url(settings)
-        endpoint = Endpoint(url, settings.venue_ws_url or url.replace("http", "ws", 1))
+        endpoints = venue_endpoints(settings)
         credentials = None
         if with_keys:
             if settings.api_key_file is None or settings.api_secret_file is None:
@@ -103,28 +92,30 @@ class _Parts:
                 read_secret(settings.api_key_file, "BREAKWATER_API_KEY_FILE"),
                 read_secret(settings.api_secret_file, "BREAKWATER_API_SECRET_FILE"),
             )
-        client = make_client(endpoint, credentials, self.clocks.infra)
+        client = make_client(
+            endpoints,
+            credentials,
+            self.clocks.infra,
+            test_orders_only=settings.mode is TradingMode.STAGING,
+        )
         self.closing.push_async_callback(client.close)
-        if settings.clock == "wall":
-            client.proof = self._proof(url)
+        if settings.mode is TradingMode.PAPER:
+            client.proof = self._prove
         return client
 
-    def _proof(self, url: str) -> Callable[[], Coroutine[Any, Any, None]]:
-        """That a paper venue is there, by its clock: an exchange has no such path. (Who lives by that clock has it already.)"""
+    async def _prove(self, url: str) -> None:
+        """That a paper venue is at ``url``, by its clock: an exchange has no such path."""
         from ccxt import ExchangeNotAvailable
 
         from breakwater.desk.venue_clock import ClockUnknown, VenueClockReader
 
         reader = VenueClockReader(url, self.clocks.infra)
-        self.closing.push_async_callback(reader.close)
-
-        async def prove() -> None:
-            try:
-                await reader.ask()
-            except ClockUnknown as error:
-                raise ExchangeNotAvailable(f"{url} has not answered as a paper venue does: {error}") from error
-
-        return prove
+        try:
+            await reader.ask()
+        except ClockUnknown as error:
+            raise ExchangeNotAvailable(f"{url} has not answered as a paper venue does: {error}") from error
+        finally:
+            await reader.close()
 
     def needs_token(self) -> str:
         if self.token is None:
@@ -147,7 +138,7 @@ def _public_history(parts: _Parts) -> Callable[[Symbol], Coroutine[Any, Any, Seq
         from breakwater.market_data.history import HistoryError, PublicHistory
 
         if not made:
-            made.append(PublicHistory(_paper_venue_url(parts.settings), parts.clocks.market))
+            made.append(PublicHistory(venue_endpoints(parts.settings)[0].http_base, parts.clocks.market))
             parts.closing.push_async_callback(made[0].close)
         while True:
             try:
@@ -184,7 +175,8 @@ def _execution(parts: _Parts) -> Service:
     from breakwater.execution.service import ExecutionService
 
     parts.announces_instruments = True
-    execution = ExecutionService(parts.context, parts.client(with_keys=True), parts.instruments)
+    client = parts.client(with_keys=True)
+    execution = ExecutionService(parts.context, client, parts.instruments, mode=parts.settings.mode)
     parts.routers.append(execution_router(execution, parts.needs_token()))
     return execution
 
@@ -360,37 +352,21 @@ class _Lived:
 async def _clocks(name: str, settings: Settings, closing: contextlib.AsyncExitStack) -> _Lived:
     if settings.clock == "wall":
         anchors = {"market_anchor": settings.market_anchor, "wall_anchor": settings.wall_anchor}
-        return _Lived(wall_clocks(speed=settings.speed, **anchors))
+        clocks = wall_clocks(speed=settings.speed, **anchors)
+        if settings.mode is TradingMode.PAPER:
+            return _Lived(clocks)
+        return _Lived(clocks, market_data_kind(settings))
     from breakwater.desk.venue_clock import VenueClockReader
     from breakwater.desk.waiting import answering
 
     infra = WallInfraClock()
-    reader = VenueClockReader(_paper_venue_url(settings), infra)
+    reader = VenueClockReader(venue_endpoints(settings)[0].http_base, infra)
     closing.push_async_callback(reader.close)
     async with answering(name, settings, infra, what="clock", problem=lambda: f"waiting for {reader.problem}"):
         clock = await reader.wait()
     clocks = wall_clocks(speed=clock.speed, market_anchor=clock.market_anchor, wall_anchor=clock.wall_anchor)
     log.info("lives by the venue's clock", market=clock.market, speed=clock.speed, now=clocks.market.now().isoformat())
     return _Lived(clocks, clock.data, clock.market, lambda: reader.watch(clock))
-
-
-def _paper_venue_url(settings: Settings) -> str:
-    """Nothing of this version may reach a real exchange, whatever is left out of the environment."""
-    if settings.mode is not TradingMode.PAPER:
-        raise SettingsError(["QT_PAPER_TRADING must be true: this version trades on paper only"])
-    if settings.venue_url is None:
-        raise SettingsError(
-            ["BREAKWATER_VENUE_URL must be the paper venue's address, for example http://127.0.0.1:9100"]
-        )
-    for name, url in (("VENUE_URL", settings.venue_url), ("VENUE_WS_URL", settings.venue_ws_url or "")):
-        host = urlsplit(url).hostname or ""
-        if host.rstrip(".").endswith(REAL_EXCHANGES):
-            raise SettingsError(
-                [
-                    f"BREAKWATER_{name} names a real exchange ({host}), and this desk trades on paper: name the paper venue"
-                ]
-            )
-    return settings.venue_url
 
 
 async def _serve(parts: _Parts, service: Service) -> None:

@@ -17,6 +17,7 @@ from breakwater.ai_engine.source import SignalSource
 from breakwater.desk.ports import DeskPorts
 from breakwater.domain.ids import Symbol
 from breakwater.domain.orders import OrderRole
+from breakwater.domain.policy import TradingMode
 from breakwater.domain.stop_state import StopState
 from breakwater.emergency_stop.service import EmergencyStopService
 from breakwater.execution.gate_watch import GateClosed
@@ -73,7 +74,9 @@ class Desk:
         self.emergency_stop = EmergencyStopService(self.context(EmergencyStopService.name), entropy=ports.entropy)
         self.risk_manager = RiskManager(self.context(RiskManager.name), self.instruments)
         self.ai_engine = AiEngine(self.context(AiEngine.name), sources, end_at_first_trip=end_signals_at_first_trip)
-        self.execution = ExecutionService(self.context(ExecutionService.name), trading, self.instruments)
+        self.execution = ExecutionService(
+            self.context(ExecutionService.name), trading, self.instruments, mode=TradingMode.PAPER
+        )
         self.execution.on_gate_closed = on_gate_closed
         self.health_monitor = HealthMonitor(self.context(HealthMonitor.name))
         self.components: list[Service] = [

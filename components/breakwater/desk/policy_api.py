@@ -33,19 +33,18 @@ def policy_router(
     store: PolicyStore,
     *,
     stop_state: Callable[[], StopState | None],
-    open_positions: Callable[[], int | None],
     modes: Collection[TradingMode] = (TradingMode.PAPER,),
 ) -> APIRouter:
     """Routes for the process that is the policy's writer.
 
-    ``stop_state`` and ``open_positions`` say None while they do not know. Publishing ``PolicyUpdated`` is the business of
+    ``stop_state`` says None while it does not know. Publishing ``PolicyUpdated`` is the business of
     the store's ``on_change``.
     """
     router = APIRouter(dependencies=[Depends(require_token)])
 
     def judge(known: PolicyInForce | None, desk: DeskManifests) -> list[Problem]:
         before = known.desk if known else None
-        return refusals(before, desk, stop=stop_state(), open_positions=open_positions(), modes=modes)
+        return refusals(before, desk, stop=stop_state(), modes=modes)
 
     @router.get("/v1/policy")
     async def show() -> Response:

@@ -14,7 +14,6 @@ from breakwater.runtime.manifest_rules import policy_update_problems, stop_updat
 from breakwater.runtime.manifests import DeskManifests
 
 _WAITING = (StopState.TRIPPED, StopState.COOLING_DOWN)
-_FLATTEN = 'make the desk flat first (breakwater trip --reason "change of mode" closes everything), then apply again'
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -32,12 +31,11 @@ def refusals(
     after: DeskManifests,
     *,
     stop: StopState | None,
-    open_positions: int | None,
     modes: Collection[TradingMode],
 ) -> list[Problem]:
-    """Every reason why ``after`` may not replace ``before`` now. None for ``stop`` or ``open_positions``: not known.
+    """Every reason why ``after`` may not replace ``before`` now. None for ``stop``: not known.
 
-    ``modes``: what this desk is wired for; another mode needs another desk, whoever is flat.
+    ``modes``: what desks are wired for here. A desk keeps the mode it was made with.
     """
     found = []
     mode = after.policy.spec.trading_mode
@@ -48,15 +46,9 @@ def refusals(
     if before is None:
         return found
     was = before.policy.spec.trading_mode
-    if mode is not was and mode in modes and open_positions != 0:
-        held = (
-            "it is not known whether positions are open"
-            if open_positions is None
-            else f"{open_positions} positions are open"
-        )
-        found.append(
-            Problem("spec.tradingMode", f"cannot change from {was.value} to {mode.value} while {held}", _FLATTEN)
-        )
+    if mode is not was and mode in modes:
+        wrong = f"cannot change from {was.value} to {mode.value}, whose account, books and stop are others"
+        found.append(Problem("spec.tradingMode", wrong, f"create another TradingPolicy for {mode.value}"))
     for kind, old, new in (
         ("TradingPolicy", before.policy, after.policy),
         ("EmergencyStop", before.stop, after.stop),

@@ -175,7 +175,7 @@ def _manifests(options: UpOptions) -> DeskManifests | None:
     if options.profile is None and options.policy_file is None and options.stop_file is None:
         return None
     chosen = desk_manifests(profile=options.profile, policy=options.policy_file, stop=options.stop_file)
-    for problem in refusals(None, chosen, stop=None, open_positions=None, modes=(TradingMode.PAPER,)):
+    for problem in refusals(None, chosen, stop=None, modes=(TradingMode.PAPER,)):
         raise DeskInputError(f"{problem.field} {problem.problem}: {problem.remedy}")
     return chosen
 
@@ -220,7 +220,6 @@ def _app(desk: Desk, page: DashboardService, ports: DeskPorts, host: str, token:
         policy_router(
             desk.policy,
             stop_state=lambda: desk.stop_state,
-            open_positions=lambda: desk.open_positions,
         ),
     ]
     metrics = Metrics(desk=ports.desk, component="desk", version=_version())

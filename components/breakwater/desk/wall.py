@@ -27,7 +27,7 @@ class RealPorts:
         *,
         desk: DeskId,
         data: DataKind,
-        venue: Endpoint | None,
+        venue: Endpoint,
         redis_url: str | None = None,
         credentials: Credentials | None = None,
     ) -> None:

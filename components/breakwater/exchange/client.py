@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NoReturn
 
 import aiohttp
 import ccxt.pro
 import structlog
 
+from breakwater.exchange.endpoints import BINANCE as BINANCE
+from breakwater.exchange.endpoints import Endpoint as Endpoint
+from breakwater.exchange.endpoints import rebased
+from breakwater.exchange.failover import Failover
+from breakwater.exchange.fence import FencedConnector, WireFence
 from breakwater.exchange.wire import Reply, Request, before_wire, current_wire
 from breakwater.runtime.clocks import InfraClock
 
@@ -20,24 +25,9 @@ log = structlog.get_logger(__name__)
 
 GOODBYE_SECONDS = 1.0
 """How long a peer has to confirm that a stream is closed; one that hangs would take ten seconds each time."""
+HOME_CHECK_S = 60.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where a venue listens: ``http_base`` like ``http://127.0.0.1:9000``, ``ws_base`` like ``ws://127.0.0.1:9000``; no path."""
-
-    http_base: str
-    ws_base: str
-
-    def __post_init__(self) -> None:
-        for name, schemes in (("http_base", ("http", "https")), ("ws_base", ("ws", "wss"))):
-            parts = urlsplit(getattr(self, name))
-            if parts.scheme not in schemes or not parts.netloc or parts.path or parts.query:
-                raise ValueError(
-                    f"{name} {getattr(self, name)!r} must be {schemes[0]}://host:port (or {schemes[1]}://), no path"
-                )
 
 
 @dataclass(frozen=True)
@@ -49,24 +39,101 @@ class Credentials:
 
 
 class UsdmClient(ccxt.pro.binanceusdm):  # type: ignore[misc]
-    """ccxt's own class. Added: our clock for signing, a record of each HTTP exchange, a tap on stream messages."""
+    """ccxt's own class. Added: our clock for signing, a record of each HTTP exchange, a tap on stream messages, a fence
+    around the configured addresses, and the change to another of them when the present one fails.
+    """
 
     clock: InfraClock
+    fence: WireFence
+    failover: Failover
     tap: Callable[[Mapping[str, Any]], None] | None = None
     """Sees every stream message before ccxt does. ccxt drops some (``listenKeyExpired``, fills of liquidations) and
     merges others that arrive together; nothing is lost here. Must not raise."""
-
-    proof: Callable[[], Awaitable[None]] | None = None
-    """Awaited before the first request; raises while it is not sure that this is the venue it should be. Nothing is sent then."""
+    session: Any
+    own_session: bool
+    urls: dict[str, Any]
+    _closing: set[asyncio.Future[None]]
+    on_switch: Callable[[], None] | None = None
+    """Told when another address of the venue has come into use, before anything is sent to it. Must not raise."""
+    proof: Callable[[str], Awaitable[None]] | None = None
+    """Awaited with an address before the first request to it; raises while it is not sure that this is the venue it should be.
+    Nothing is sent then."""
+    _proven: set[str]
 
     def milliseconds(self) -> int:
         return (self.clock.utc_now() - _EPOCH) // _MILLISECOND
 
     def open(self, lazy: bool = False) -> None:
-        known = self.session
-        super().open(lazy)
+        known, own = self.session, self.own_session
+        self.own_session = False  # ccxt prepares everything but its session, which would know no fence
+        try:
+            super().open(lazy)
+        finally:
+            self.own_session = own
+        if own and self.session is None:
+            self.tcp_connector = FencedConnector(
+                self.fence,
+                ssl=self.ssl_context,
+                enable_cleanup_closed=True,
+                family=socket.AF_UNSPEC,
+                happy_eyeballs_delay=0,
+            )
+            self.session = aiohttp.ClientSession(connector=self.tcp_connector)
         if self.session is not known:
-            fence_before_headers(self.session)
+            fence_before_headers(self.session, self.fence)
+
+    # ------------------------------------------------------------------------------------------------ addresses
+
+    def point_at(self, endpoint: Endpoint) -> None:
+        """Futures and their streams at ``endpoint``, everything else nowhere. Raises AddressNotAllowedError."""
+        urls = rebased(self.urls, endpoint)
+        self.fence.check_table(urls)
+        self.urls = urls
+
+    async def return_home(self) -> NoReturn:
+        """After a while at another address, go back to the first one once it answers."""
+        while True:
+            await self.clock.sleep(HOME_CHECK_S)
+            home = self.failover.home_due()
+            if home is None:
+                continue
+            url = f"{home.http_base}/fapi/v1/time"
+            try:
+                self.fence.check("GET", url)
+                await super().fetch(url)
+            except (ccxt.BaseError, aiohttp.ClientError, OSError, TimeoutError) as error:
+                log.info("the first address of the venue does not answer yet", url=url, error=repr(error))
+            else:
+                self.failover.go_home()
+                self._switched("the first address answers again")
+
+    def _lost(self, url: str, why: str, *, connected: bool) -> None:
+        if self.failover.lost(url, connected=connected):
+            self._switched(why)
+
+    def _switched(self, why: str) -> None:
+        endpoint = self.failover.present
+        log.warning("another address of the venue is in use", address=endpoint.http_base, why=why)
+        self.point_at(endpoint)
+        if self.on_switch is not None:
+            self.on_switch()
+        for url, stream in list((self.clients or {}).items()):
+            if not url.startswith(endpoint.ws_base + "/"):
+                self.clients.pop(url, None)
+                # Without an error ccxt would take the end for the server's doing and forget the connection that follows.
+                stream.error = stream.error or ccxt.NetworkError("another address of the venue is in use")
+                stream.reject(stream.error)
+                closing = asyncio.ensure_future(hang_up(stream))
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
+
+    def on_error(self, client: Any, error: Any) -> None:
+        unreachable = getattr(client, "dial_failed", False)  # reset by ccxt
+        super().on_error(client, error)
+        if unreachable:
+            self._lost(client.url, f"no stream: {error!r}", connected=isinstance(error, ccxt.ExchangeError))
+
+    # ------------------------------------------------------------------------------------------------ requests
 
     async def close_ws_clients(self) -> None:
         """ccxt's own, without waiting for peers that hang."""
@@ -78,14 +145,25 @@ class UsdmClient(ccxt.pro.binanceusdm):  # type: ignore[misc]
     async def fetch(
         self, url: str, method: str = "GET", headers: dict[str, str] | None = None, body: str | None = None
     ) -> Any:
-        if (proof := self.proof) is not None:
-            await proof()
-            self.proof = None
+        self.fence.check(method, url)
+        if self.proof is not None and (base := self.failover.present.http_base) not in self._proven:
+            await self.proof(base)
+            self._proven.add(base)
         if (fence := before_wire.get()) is not None:
             fence()
         if (wire := current_wire.get()) is not None:
             wire.requests.append(Request(method, url))
-        return await super().fetch(url, method, headers, body)
+        try:
+            return await super().fetch(url, method, headers, body)
+        except (ccxt.RequestTimeout, ccxt.ExchangeNotAvailable) as error:
+            cause = error.__cause__
+            if cause is not None:  # otherwise there was a reply
+                unreachable = isinstance(cause, aiohttp.ClientConnectorError | socket.gaierror)
+                self._lost(url, repr(cause), connected=not unreachable)
+            raise
+        except asyncio.CancelledError:
+            self._lost(url, "no reply in time", connected=True)
+            raise
 
     def on_rest_response(
         self,
@@ -98,6 +176,10 @@ class UsdmClient(ccxt.pro.binanceusdm):  # type: ignore[misc]
         request_headers: Mapping[str, str],
         request_body: str | None,
     ) -> Any:
+        if code < 500:
+            self.failover.answered(url)
+        else:
+            self._lost(url, f"HTTP {code}", connected=True)
         if (wire := current_wire.get()) is not None:
             reply = Reply(code, {name.lower(): value for name, value in response_headers.items()}, response_body)
             for request in reversed(wire.requests):
@@ -123,15 +205,17 @@ async def hang_up(stream: Any) -> None:
         log.warning("a stream was cut: the other side does not answer", url=stream.url.partition("?")[0])
 
 
-def fence_before_headers(session: Any) -> None:
-    """Look at ``before_wire`` once more when a connection of a real aiohttp ``session`` is there and nothing is written yet.
+def fence_before_headers(session: Any, wire_fence: WireFence) -> None:
+    """Look at both fences once more when a connection of a real aiohttp ``session`` is there and nothing is written yet.
 
-    Waiting for one (name, TCP, TLS, a full pool) may take seconds, in which the gate can close.
+    Waiting for one (name, TCP, TLS, a full pool) may take seconds, in which the gate can close. A session of the caller's
+    has a connector that knows no fence: this is where its requests are stopped.
     """
     if not isinstance(session, aiohttp.ClientSession):
         return
 
-    async def look(*_: object) -> None:
+    async def look(_: object, __: object, about: aiohttp.TraceRequestHeadersSentParams) -> None:
+        wire_fence.check(about.method, str(about.url))
         if (fence := before_wire.get()) is not None:
             fence()
 
@@ -142,18 +226,23 @@ def fence_before_headers(session: Any) -> None:
 
 
 def make_client(
-    endpoint: Endpoint | None,
+    endpoint: Endpoint | Sequence[Endpoint],
     credentials: Credentials | None,
     clock: InfraClock,
     *,
     session: Any = None,
     timeout_s: float = 10.0,
+    test_orders_only: bool = False,
 ) -> UsdmClient:
-    """A client for ``endpoint``, or for Binance itself when that is None. Call inside a running loop; ``await close()`` it.
+    """A client for ``endpoint``, or for several addresses of one venue. Call inside a running loop; ``await close()`` it.
 
+    Nothing but these addresses can be reached with it; with ``test_orders_only`` nothing there can be changed either.
     ``session`` replaces ccxt's own aiohttp session (the caller closes it). ccxt's throttle and retries are off: pacing,
     retrying and looking up unknown outcomes are ours. Streams need market data: ``await load_markets()`` first.
+    Raises AddressNotAllowedError.
     """
+    endpoints = (endpoint,) if isinstance(endpoint, Endpoint) else tuple(endpoint)
+    fence = WireFence(endpoints, test_orders_only=test_orders_only)
     config: dict[str, Any] = {
         "enableRateLimit": False,
         "timeout": round(timeout_s * 1000),
@@ -169,26 +258,14 @@ def make_client(
         config |= {"apiKey": credentials.api_key, "secret": credentials.secret}
     if session is not None:
         config["session"] = session
-        fence_before_headers(session)
+        fence_before_headers(session, fence)
     client = UsdmClient(config)
     client.clock = clock
-    if endpoint is not None:
-        _point_at(client, endpoint)
-    return client
-
-
-def _point_at(client: UsdmClient, endpoint: Endpoint) -> None:
-    client.urls["api"] = _rebased(client.urls["api"], endpoint)
-    # Switching to the exchange's test or demo hosts would leave the endpoint: there is nothing to switch to.
-    client.urls.pop("test", None)
-    client.urls.pop("demo", None)
-    # ccxt picks the futures error table by the exchange's host name, which a local venue does not have.
+    client.fence = fence
+    client.failover = Failover(endpoints, clock)
+    client._closing = set()
+    client._proven = set()
+    client.point_at(endpoints[0])
+    # ccxt picks the futures error table by the exchange's host name, which other addresses do not have.
     client.exceptions = client.deep_extend(client.exceptions, {"exact": client.exceptions["linear"]["exact"]})
-
-
-def _rebased(node: Any, endpoint: Endpoint) -> Any:
-    if isinstance(node, dict):
-        return {key: _rebased(value, endpoint) for key, value in node.items()}
-    parts = urlsplit(str(node))
-    base = endpoint.ws_base if parts.scheme in {"ws", "wss"} else endpoint.http_base
-    return base + parts.path
+    return client

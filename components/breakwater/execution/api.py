@@ -79,6 +79,7 @@ def describe(service: ExecutionService) -> dict[str, Any]:
         "code": why.code.value if why else None,
         "why": why.text if why else "",
         "mode": policy.policy.trading_mode.value if policy else None,
+        "venue": parts.client.failover.present.http_base,
         "policy": policy_brief(policy),
         "reconciled": books.reconciled,
         "differences": list(books.foreign),
@@ -102,6 +103,16 @@ def describe(service: ExecutionService) -> dict[str, Any]:
             }
             for order in service.orders_in_flight()
         ],
+        "rehearsed": [
+            {
+                "time": r.time.isoformat(),
+                "symbol": r.symbol,
+                "role": r.role.value,
+                "order": r.text,
+                "verdict": r.verdict,
+            }
+            for r in (parts.staging.rehearsed if parts.staging is not None else ())
+        ],
         "counters": {
             "events": parts.stream.events,
             "stream_reconnects": parts.stream.reconnects,
@@ -112,6 +123,8 @@ def describe(service: ExecutionService) -> dict[str, Any]:
             "entries_paced": parts.limiter.waits,
             "bans": parts.limiter.bans,
             "gate_closings": parts.gate.closings,
+            "address_changes": parts.client.failover.switches,
+            "standstills": parts.dead_man.pauses,
             "pages": parts.flattener.pages,
         },
     }

@@ -39,7 +39,9 @@ class FactFinder:
         clocks: Clocks,
         *,
         events_trouble: Callable[[], str] = str,
+        venue_trouble: Callable[[], str] = str,
     ) -> None:
+        self._venue_trouble = venue_trouble
         self._events_trouble = events_trouble
         self._books = books
         self._policy = policy
@@ -101,6 +103,7 @@ class FactFinder:
             policy_stale=in_force is None or in_force.stale,
             policy_hold=in_force.hold if in_force else "",
             events_trouble=self._events_trouble(),
+            venue_trouble=self._venue_trouble(),
             reconciled=books.reconciled,
             passive_breach=_passive_breach(gross, equity, limits, len(positions)),
             instrument=self._instruments.get(symbol),

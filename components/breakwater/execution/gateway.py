@@ -63,9 +63,14 @@ class VenueGateway:
 
         token = before_wire.set(check)
         try:
-            return await self._in_time(lambda: self._request(proposal), self._parser_of(proposal))
+            return await self._send(proposal)
         finally:
             before_wire.reset(token)
+
+    async def _send(self, proposal: Proposal) -> Attempt[Placed]:
+        return await self._in_time(
+            lambda: self._client.create_order(*self.order_arguments(proposal)), self._parser_of(proposal)
+        )
 
     async def _in_time(self, request: Callable[[], Any], parse: Callable[[Any], T]) -> Attempt[T]:
         """A request refused for its time was certainly not done: measured again, it goes once more at once. Otherwise a
@@ -101,7 +106,8 @@ class VenueGateway:
             self._leverage[symbol] = leverage
         return done
 
-    def _request(self, proposal: Proposal) -> Any:
+    def order_arguments(self, proposal: Proposal) -> tuple[str, str, str, str, str | None, dict[str, Any]]:
+        """What ccxt makes an order of: symbol, type, side, amount, price and parameters."""
         client_id = client_order_id(self._desk, proposal.proposal_id, proposal.role)
         # The name ccxt uses for the contract of this id; unknown ones raise in create_order, before anything is sent.
         symbol = self._client.safe_symbol(proposal.symbol, None, None, "swap")
@@ -125,9 +131,7 @@ class VenueGateway:
                 # Price protection keeps a stop from triggering when mark and last price part: then it is needed most.
                 "priceProtect": False,
             }
-        return self._client.create_order(
-            symbol, kind, proposal.side.value.lower(), plain(proposal.quantity), price, params
-        )
+        return symbol, kind, proposal.side.value.lower(), plain(proposal.quantity), price, params
 
     def _parser_of(self, proposal: Proposal) -> Callable[[object], Placed]:
         sent = client_order_id(self._desk, proposal.proposal_id, proposal.role)

@@ -9,9 +9,13 @@ from typing import Any
 from breakwater.domain.gate import GateState
 from breakwater.domain.ids import Symbol
 from breakwater.domain.orders import OrderRole, Proposal
+from breakwater.domain.policy import TradingMode
 from breakwater.domain.refusals import Refusal
 from breakwater.exchange.client import UsdmClient
+from breakwater.execution.address_change import AddressChange
 from breakwater.execution.books import Books
+from breakwater.execution.clearance import Clearance, GoLive
+from breakwater.execution.dead_man import DeadManSwitch
 from breakwater.execution.entries import Entries
 from breakwater.execution.exits import Exits
 from breakwater.execution.facts import FactFinder
@@ -27,7 +31,10 @@ from breakwater.execution.orders import TrackedOrder
 from breakwater.execution.outbox import Outbox
 from breakwater.execution.protection import ProtectionKeeper
 from breakwater.execution.reconcile import Reconciler
+from breakwater.execution.rules_keeper import RulesKeeper
 from breakwater.execution.sender import OrderSender
+from breakwater.execution.staging import StagingGateway
+from breakwater.execution.startup import measure_clock
 from breakwater.execution.stream import UserStream
 from breakwater.execution.venue_calls import VenueCalls
 from breakwater.execution.wallet_movements import WalletMovements
@@ -48,21 +55,36 @@ class Parts:
         client: UsdmClient,
         instruments: InstrumentBook,
         spawn: Spawn,
+        mode: TradingMode | None = None,
     ) -> None:
         clocks, policy = context.clocks, context.policy
         self._context = context
+        self._instruments = instruments
         self.books = books
         self.client = client
         self.limiter = Limiter(clocks.infra)
         self.calls = VenueCalls(client, self.limiter)
-        self.calls.measure = partial(measure_clock, client, self.calls, clocks.infra)
         self.outbox = Outbox(context.bus, clocks)
-        self.facts = FactFinder(books, policy, instruments, clocks, events_trouble=lambda: context.bus.trouble)
+        self.clearance = Clearance(mode, policy)
+        self.calls.measure = partial(measure_clock, client, self.calls, clocks.infra, self.clearance)
+        self.go_live = GoLive(self.clearance, books.stop, policy, context.data, context.disk, clocks)
+        self.facts = FactFinder(
+            books,
+            policy,
+            instruments,
+            clocks,
+            events_trouble=lambda: context.bus.trouble,
+            venue_trouble=self.clearance.trouble,
+        )
         self.gate = GateWatch(books, self.facts)
         self.fills = FillKeeper(books, self.calls, journal, self.outbox, clocks.infra)
         self.movements = WalletMovements(books, self.calls, journal, self.outbox, clocks)
         self.lookup = Lookup(self.calls, clocks.infra)
-        self.gateway = VenueGateway(context.desk, client, self.calls, self._last_look)
+        self.staging: StagingGateway | None = None
+        if mode is TradingMode.STAGING:
+            self.staging = StagingGateway(client, self.calls, self._last_look, instruments, clocks.market, context.desk)
+        self.gateway = self.staging or VenueGateway(context.desk, client, self.calls, self._last_look)
+        self.rules = RulesKeeper(client, self.calls, instruments, self.clearance, clocks.infra)
         self.sender = OrderSender(
             books,
             self.facts,
@@ -98,15 +120,19 @@ class Parts:
         )
         self.halts = HaltKeeper(books, journal, self.gate, self.flattener, clocks)
         self.stream = UserStream(client, books, self.fills, self.calls, journal, clocks.infra)
+        self.dead_man = DeadManSwitch(client, self.calls, books, clocks.infra)
+        self.change = AddressChange(client, self.clearance, self.reconciler, clocks.infra)
         self._wire(spawn)
 
     def _last_look(self, proposal: Proposal) -> Refusal | None:
         return self.sender.last_look(proposal)
 
     def symbols(self) -> set[Symbol]:
-        """Symbols that may have orders or trades of ours."""
+        """Symbols that may have orders or trades of ours. One that the venue does not know would fail every comparison."""
         in_force = self._context.policy.current()
-        named = set(in_force.policy.symbols) if in_force else set()
+        wanted = in_force.policy.symbols if in_force else ()
+        loaded = len(self._instruments) > 0
+        named = {symbol for symbol in wanted if not loaded or self._instruments.get(symbol) is not None}
         return named | set(self.books.open_positions()) | {order.symbol for order in self.books.live()}
 
     def _wire(self, spawn: Spawn) -> None:
@@ -144,6 +170,12 @@ class Parts:
         def closed() -> None:
             spawn(self.entries.cancel_resting(), "cancel-resting")
 
+        def cleared() -> None:
+            self.gate.evaluate()
+
+        self.clearance.on_change = cleared
+        self.dead_man.on_pause = self.reconciler.request
+        self.client.on_switch = self.change.happened
         self.reconciler.cancel_orphan = cancel_orphan
         self.gate.on_closed = closed
         self.protection.flattening = self.flattener.closing

@@ -8,6 +8,7 @@ from datetime import datetime
 import structlog
 
 from breakwater.domain.gate import GateState
+from breakwater.domain.policy import TradingMode
 from breakwater.domain.refusals import Refusal, RefusalCode
 from breakwater.exchange.client import UsdmClient
 from breakwater.execution.books import Books
@@ -16,7 +17,7 @@ from breakwater.execution.journal import ExecutionJournal, Halted
 from breakwater.execution.lookup import RECEIVE_WINDOW_S
 from breakwater.execution.orders import TrackedOrder
 from breakwater.execution.parts import Parts
-from breakwater.execution.startup import SETTINGS_EVERY_S, account_problems, keep_clock, load_instruments, measure_clock
+from breakwater.execution.startup import account_problems, keep_clock, keep_key_checked, measure_clock
 from breakwater.runtime.context import ComponentContext
 from breakwater.runtime.events import (
     Event,
@@ -43,7 +44,8 @@ class NotStarted(RuntimeError):
 
 
 class ExecutionService(Service):
-    """``client`` is a ccxt client of its own (see ``exchange.client.make_client``), closed by whoever made it.
+    """``client`` is a ccxt client of its own (see ``exchange.client.make_client``), closed by whoever made it. ``mode`` is
+    what the process was started for, and the policy has to say the same; a bench has None.
 
     Subscribes when made, restores in ``start``. The bus has to be started before ``start``: the account is reported at once.
     """
@@ -55,8 +57,11 @@ class ExecutionService(Service):
         context: ComponentContext,
         client: UsdmClient,
         instruments: InstrumentBook,
+        *,
+        mode: TradingMode | None = None,
     ) -> None:
         super().__init__()
+        self._mode = mode
         self._context = context
         self._client = client
         self._instruments = instruments
@@ -91,7 +96,11 @@ class ExecutionService(Service):
             log.error("journal not compacted", error=str(error))
         client = self._client
         client.options["recvWindow"] = round(RECEIVE_WINDOW_S * 1000)
-        parts = self._parts = Parts(self._context, self.books, self._journal, client, self._instruments, self.spawn)
+        if self._mode is TradingMode.STAGING and not client.fence.test_orders_only:
+            raise ValueError("Staging needs a client made with test_orders_only: this one could place real orders")
+        parts = self._parts = Parts(
+            self._context, self.books, self._journal, client, self._instruments, self.spawn, self._mode
+        )
         parts.gate.closed_listener = self._gate_closed
         for work, name in (
             (parts.outbox.run(), "outbox"),
@@ -108,44 +117,28 @@ class ExecutionService(Service):
             parts.gate.heard_stop()
 
     async def _bring_up(self, parts: Parts) -> None:
-        infra = self._context.clocks.infra
-        await measure_clock(parts.client, parts.calls, infra)
-
-        known = False
-
-        def tell(why: str) -> None:
-            """What was read a minute ago holds while it cannot be read again: reconciliation sees to a venue that is away."""
-            if not known:
-                parts.reconciler.problem = why
-                parts.reconciler.account_problems = (why,)
-
-        self._instruments.update(await load_instruments(parts.client, parts.calls, infra, tell=tell))
-        # Positions are looked after from here on, whatever else cannot be read yet; nothing opens until it is.
+        infra, clearance, rules = self._context.clocks.infra, parts.clearance, parts.rules
         parts.reconciler.account_problems = ("how the account is set up has not been read yet",)
+        self.spawn(parts.change.run(), "address-change")
+        self.spawn(parts.client.return_home(), "return-home")
+        self.spawn(parts.go_live.run(), "go-live")
+        await measure_clock(parts.client, parts.calls, infra, clearance)
+        await rules.read()
+        # Positions are looked after from here on, whatever else cannot be read yet; nothing opens until it is.
         self.spawn(parts.stream.apply(), "stream.apply")
         self.spawn(parts.stream.watch(), "stream.watch")
         self.spawn(parts.stream.keep_alive(), "stream.keep-alive")
-        self.spawn(keep_clock(parts.client, parts.calls, infra), "clock")
+        self.spawn(keep_clock(parts.client, parts.calls, infra, clearance), "clock")
+        self.spawn(keep_key_checked(parts.client, parts.calls, infra, clearance), "key")
+        self.spawn(parts.dead_man.run(), "dead-man")
         self.spawn(parts.reconciler.run(), "reconcile")
         while True:
             # Again and again: rules change, symbols are halted, and people switch modes at the venue.
-            parts.reconciler.account_problems = await account_problems(parts.client, parts.calls, infra, tell=tell)
-            known = True
+            parts.reconciler.account_problems = await account_problems(parts.client, parts.calls, infra, clearance)
             parts.reconciler.request()
-            await self._wait_for_change(parts)
-            self._instruments.update(await load_instruments(parts.client, parts.calls, infra, tell=tell))
+            await rules.until_due()
+            await rules.read()
             parts.protection.wake_all()  # a stop refused by the old rules is laid by the new ones
-
-    async def _wait_for_change(self, parts: Parts) -> None:
-        """A minute, or until the venue refuses something as against its rules."""
-        parts.calls.rules_doubted.clear()
-        doubted = asyncio.ensure_future(parts.calls.rules_doubted.wait())
-        sleeping = asyncio.ensure_future(self._context.clocks.infra.sleep(SETTINGS_EVERY_S))
-        try:
-            await asyncio.wait((doubted, sleeping), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            doubted.cancel()
-            sleeping.cancel()
 
     async def stop(self) -> None:
         await super().stop()
@@ -243,7 +236,7 @@ class ExecutionService(Service):
     def readiness(self) -> dict[str, Check]:
         if self._parts is None:
             return super().readiness() | {"journal": Check(False, "not restored yet")}
-        problem = self._parts.reconciler.problem
+        problem = self._parts.clearance.trouble() or self._parts.reconciler.problem
         return super().readiness() | {
             "journal": Check(True, self._journal.damaged),
             "instruments": Check(len(self._instruments) > 0, "" if len(self._instruments) else "not loaded"),

@@ -78,7 +78,11 @@ class UserStream:
                     # Returns with each batch of order events; the messages themselves come through the tap.
                     await self._client.watch_orders()
                     delay = FIRST_RETRY_S
-                except (ccxt.BaseError, OSError, TimeoutError) as error:
+                except (ccxt.BaseError, OSError, TimeoutError, asyncio.CancelledError) as error:
+                    # ccxt cancels what waits on a connection that it closes; that is not our own cancellation.
+                    task = asyncio.current_task()
+                    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                        raise
                     log.warning("user stream interrupted", error=f"{type(error).__name__}: {error}")
                     self.reconnects += 1
                     self._forget_key()

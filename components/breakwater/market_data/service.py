@@ -56,6 +56,7 @@ class MarketData(Service):
         self._instruments = instruments
         self._stale_seconds = stale_seconds
         self._history_candles = history_candles
+        self._client = client
         self._feed = Feed(client, self._receive, self._reject)
         self._liquidity = LiquidityWatch(self._feed, self._clocks, lambda: self._followed, self._publish_liquidity)
         self._queue: deque[MarkPrice | CandleClosed] = deque()
@@ -80,6 +81,7 @@ class MarketData(Service):
         self.spawn(self._publish_queue(), "publish")
         self.spawn(self._supervise(), "supervise")
         self.spawn(self._liquidity.run(), "liquidity")
+        self.spawn(self._client.return_home(), "return-home")
 
     async def stop(self) -> None:
         await super().stop()

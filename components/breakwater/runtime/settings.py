@@ -58,6 +58,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mode: TradingMode
     venue_url: str | None
     venue_ws_url: str | None
+    venue_fallback_urls: tuple[str, ...]
+    """Further addresses of the same venue, for when the first one fails."""
+    venue_fallback_ws_urls: tuple[str, ...]
     api_key_file: Path | None
     api_secret_file: Path | None
     token_file: Path | None
@@ -112,6 +115,8 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
         "mode": mode,
         "venue_url": reader.get("BREAKWATER_VENUE_URL", _url("http", "https"), None),
         "venue_ws_url": reader.get("BREAKWATER_VENUE_WS_URL", _url("ws", "wss"), None),
+        "venue_fallback_urls": reader.get("BREAKWATER_VENUE_FALLBACK_URLS", _urls("http", "https"), ()),
+        "venue_fallback_ws_urls": reader.get("BREAKWATER_VENUE_FALLBACK_WS_URLS", _urls("ws", "wss"), ()),
         "api_key_file": reader.get("BREAKWATER_API_KEY_FILE", _path, None),
         "api_secret_file": reader.get("BREAKWATER_API_SECRET_FILE", _path, None),
         "token_file": reader.get("BREAKWATER_TOKEN_FILE", _path, None),
@@ -247,6 +252,11 @@ def _url(*schemes: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def _urls(*schemes: str) -> Callable[[str], tuple[str, ...]]:
+    parse_one = _url(*schemes)
+    return lambda text: tuple(parse_one(part.strip()) for part in text.split(","))
 
 
 def parse_redis_url(text: str) -> str:

@@ -23,9 +23,8 @@ from breakwater_operator.verdict.reasons import Reason
 from breakwater_operator.verdict.report import DeskReport
 from breakwater_operator.work_queue import Retry
 
-MODES = (TradingMode.PAPER,)
-"""What this version is wired for."""
-
+MODES = tuple(TradingMode)
+"""What desks may be made for."""
 
 SOON_SECONDS, LATE_SECONDS = 5.0, 60.0
 
@@ -57,8 +56,7 @@ async def publish(context: Context, body: Mapping[str, Any], guard: Guard, repor
         said = "; ".join(str(problem) for problem in error.problems)
         return await _kept(context, body, before, seen, Reason.INVALID, said)
     state = report.stop.view.state if report is not None and report.stop is not None else None
-    positions = len(report.execution.positions) if report is not None and report.execution is not None else None
-    wrong = refusals(_renamed(before, asked), asked, stop=state, open_positions=positions, modes=MODES)
+    wrong = refusals(_renamed(before, asked), asked, stop=state, modes=MODES)
     if wrong:
         said = "; ".join(f"{p.field} {p.problem}: {p.remedy}" for p in wrong)
         return await _kept(context, body, before, seen, Reason.REFUSED, said)

@@ -108,10 +108,40 @@ def test_stop_whose_policy_does_not_exist_says_so(lab: Lab, namespace: str) -> N
     assert "nobody" in found["message"]
 
 
-def test_trading_mode_that_needs_keys_names_what_is_missing_and_starts_nothing(lab: Lab, namespace: str) -> None:
+def test_live_desk_opens_nothing_before_key_clock_and_data_are_known_to_be_right(lab: Lab, namespace: str) -> None:
+    """No exchange can be reached from here, and the first Secret named is not there: both are said, and nothing opens."""
     text = profile("normal").replace("tradingMode: Paper", "tradingMode: Live")
     assert "credentialsSecretRef" in lab.refused(text, namespace)
     with_keys = text.replace("tradingMode: Live", "tradingMode: Live\n  venue: {credentialsSecretRef: {name: nowhere}}")
     lab.apply(with_keys, namespace)
-    assert "spec.tradingMode" in _condition(lab, namespace, "PolicyPublished", "False")["message"]
-    assert lab.names("deployments", namespace) == set()
+    _condition(lab, namespace, "PolicyPublished", "True")
+    lab.until(
+        lambda: "nowhere" in lab.condition("tradingpolicy", "main", namespace, "ComponentsReady").get("message", ""),
+        what="the missing Secret is named",
+    )
+    assert "main-paper-venue" not in lab.names("deployments", namespace)
+    lab.apply(
+        yaml.safe_dump(
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": "nowhere"},
+                "stringData": {"apiKey": "k" * 64, "apiSecret": "s" * 64},
+            }
+        ),
+        namespace,
+    )
+    found = lab.until(
+        lambda: (
+            (seen := lab.status("tradingpolicy", "main", namespace)).get("gateReason", "").startswith("nothing may")
+            and seen
+        ),
+        60.0,
+        what="execution says why nothing may be opened",
+    )
+    assert (found["gate"], found["mode"]) == ("REDUCE_ONLY", "Live")
+    assert "what the API key may do has not been read yet" in found["gateReason"]
+    assert "go-live" in found["gateReason"] or "market data" in found["gateReason"]
+    lab.patch("tradingpolicy", "main", namespace, {"spec": {"tradingMode": "Paper"}})
+    refused = _condition(lab, namespace, "PolicyPublished", "False")
+    assert "cannot change from Live to Paper" in refused["message"]

@@ -20,7 +20,7 @@ from breakwater.domain.emergency_stop_spec import EmergencyStopSpec, PolicyRef
 from breakwater.domain.ids import DeskId, ProposalId, Symbol, TripId
 from breakwater.domain.limits import effective_limits
 from breakwater.domain.orders import OrderRole, OrderType, Proposal, Protection, Side, TimeInForce
-from breakwater.domain.policy import LimitOverrides, PolicySpec
+from breakwater.domain.policy import LimitOverrides, PolicySpec, TradingMode
 from breakwater.domain.signals import DataKind, Provenance
 from breakwater.domain.snapshot import Snapshot
 from breakwater.domain.stop_state import StopState, StopView, Trigger, Trip
@@ -144,10 +144,13 @@ class SlowSession(MemorySession):
 class Rig:
     """One desk's execution with everything around it. ``kill`` and ``start`` again: same disk, broker and venue."""
 
-    def __init__(self, simulation: Simulation) -> None:
+    def __init__(self, simulation: Simulation, config: VenueConfig | None = None) -> None:
         self.simulation = simulation
         self.clocks = simulation.clocks
-        config = VenueConfig()
+        config = config or VenueConfig()
+        self.mode: TradingMode | None = None
+        self.data = DataKind.SYNTHETIC
+        self.credentials = CREDENTIALS
         self.fill_model = PartialFill(config)
         self.core = PaperVenue(config, fill_model=self.fill_model)
         self.venue = FaultyVenue(self.core)
@@ -182,13 +185,18 @@ class Rig:
     async def start(self) -> None:
         bus = MemoryBus(self.broker, DESK, "execution", self.clocks.infra)
         self._buses["execution"] = bus
-        context = ComponentContext(DESK, self.clocks, bus, self.disk, self.policy, DataKind.SYNTHETIC)
+        context = ComponentContext(DESK, self.clocks, bus, self.disk, self.policy, self.data)
         self._session = SlowSession(self.venue, self.clocks, latency=self.latency, faults=self.faults)
         self._session.slow = self.slow
         self._client = make_client(
-            MEMORY_ENDPOINT, CREDENTIALS, self.clocks.infra, session=self._session, timeout_s=3.0
+            MEMORY_ENDPOINT,
+            self.credentials,
+            self.clocks.infra,
+            session=self._session,
+            timeout_s=3.0,
+            test_orders_only=self.mode is TradingMode.STAGING,
         )
-        self._service = ExecutionService(context, self._client, InstrumentBook())
+        self._service = ExecutionService(context, self._client, InstrumentBook(), mode=self.mode)
         self._service.on_gate_closed = lambda tick, why: self.gate_closed.append(tick)
         await bus.start()
         await self._service.start()
@@ -216,6 +224,13 @@ class Rig:
 
     async def ready(self) -> None:
         """Started, reconciled, stop armed, portfolio and marks known: the gate is open."""
+        await self.begin()
+        state, why = self.service.gate()
+        assert why is None, why
+        assert state.value == "OPEN"
+
+    async def begin(self) -> None:
+        """What `ready` does, whatever the gate says then."""
         await self.start()
         self.simulation.loop.create_task(self._leases(), name="leases")
         await self.sleep(0.5)
@@ -223,9 +238,6 @@ class Rig:
         for symbol in (BTC, ETH):
             await self.mark(symbol)
         await self.sleep(0.1)
-        state, why = self.service.gate()
-        assert why is None, why
-        assert state.value == "OPEN"
 
     async def close(self) -> None:
         self._lease_runs = False
@@ -423,9 +435,9 @@ def faults() -> type[Faults]:
 def play() -> Callable[..., Any]:
     """``play(scenario)``: run it on a ready rig in virtual time and close the rig."""
 
-    def run(scenario: Scenario[T], *, ready: bool = True, seed: int = SEED) -> T:
+    def run(scenario: Scenario[T], *, ready: bool = True, seed: int = SEED, config: VenueConfig | None = None) -> T:
         async def main(simulation: Simulation) -> T:
-            rig = Rig(simulation)
+            rig = Rig(simulation, config)
             if ready:
                 await rig.ready()
             result = await scenario(rig)

@@ -61,14 +61,24 @@ def test_clock_that_jumps_right_after_a_fill_leaves_no_position_without_a_stop(p
     play(scenario)
 
 
-def test_entry_refused_for_its_time_is_sent_again_once_the_clock_is_measured(play: Play) -> None:
+def test_clock_that_jumps_under_an_entry_keeps_it_here_and_says_to_set_the_clock(play: Play) -> None:
     async def scenario(rig: Any) -> None:
         await rig.sleep(5)
         rig.venue.fail("POST", "/fapi/v1/leverage?", jump(rig))
         await rig.propose(rig.entry(), wait=2)
+        assert rig.held() == 0
+        assert rig.venue.count("POST", "/fapi/v1/order?") == 1
+        refusal = rig.said(OrderRefused)[-1].refusal
+        assert refusal.code == "VENUE_NOT_CLEARED"
+        assert "30.0 s behind the venue's" in refusal.text
+        assert "set the clock" in refusal.text
+        rig._client.clock = rig.clocks.infra
+        await rig.sleep(65)
+        for symbol in ("BTCUSDT", "ETHUSDT"):
+            await rig.mark(symbol)
+        await rig.snapshot()
+        await rig.propose(rig.entry("p-2"), wait=2)
         assert rig.held() == D("0.120")
-        assert rig.venue.count("POST", "/fapi/v1/order?") == 2
-        assert not rig.said(OrderFailed)
 
     play(scenario)
 

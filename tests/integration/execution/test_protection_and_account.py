@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from breakwater.domain.refusals import RefusalCode
 from breakwater.execution.startup import measure_clock
 from breakwater.runtime.events import AccountReported, OrderFailed, OrderFilled, OrderRefused
 
@@ -309,12 +310,28 @@ def test_clock_that_is_off_is_measured_and_requests_are_still_taken(play: Play) 
         # What `measure_clock` sees is the service's own clock: shift it the same way for one measurement.
         offset = await measure(rig, Off())
         assert offset == -40_000
-        await rig.propose(rig.entry(), wait=1)
+        # Questions and exits are signed with the venue's time; nothing is opened on a machine that has lost its own.
+        await rig.propose(rig.entry("p-1"), wait=1)
+        assert rig.held() == D(0)
+        refused = rig.said(OrderRefused)[-1].refusal
+        assert refused.code is RefusalCode.VENUE_NOT_CLEARED
+        assert "40.0 s behind the venue's" in refused.text
+        assert "set the clock" in refused.text
+        rounds = rig.service.parts.reconciler.rounds
+        await rig.sleep(6)
+        assert rig.service.parts.reconciler.rounds > rounds
+
+        rig._client.clock = infra
+        assert await measure(rig, infra) == 0
+        for symbol in ("BTCUSDT", "ETHUSDT"):
+            await rig.mark(symbol)
+        await rig.snapshot()
+        await rig.propose(rig.entry("p-2"), wait=1)
         assert rig.held() == D("0.120")
 
     async def measure(rig: Any, clock: Any) -> int:
         parts = rig.service.parts
-        assert await measure_clock(rig._client, parts.calls, clock)
+        assert await measure_clock(rig._client, parts.calls, clock, parts.clearance)
         return int(rig._client.options["timeDifference"])
 
     play(scenario)

@@ -61,7 +61,6 @@ class Desk:
     client: httpx.AsyncClient
     announced: list[int]
     stop: StopState | None = StopState.ARMED
-    positions: int | None = 0
 
     async def post(self, text: str, path: str = "/v1/policy") -> httpx.Response:
         return await self.client.post(path, content=text.encode(), params={"who": "anna"})
@@ -89,7 +88,6 @@ async def desk() -> AsyncIterator[Desk]:
     router = policy_router(
         store,
         stop_state=lambda: made.stop,
-        open_positions=lambda: made.positions,
         modes=(TradingMode.PAPER, TradingMode.STAGING),
     )
     app.include_router(router)
@@ -149,17 +147,12 @@ async def test_apply_of_what_is_no_policy_is_refused(desk: Desk, text: str, stat
     assert desk.version() == 1
 
 
-@pytest.mark.parametrize(("positions", "status"), [(0, 200), (2, 409), (None, 409)])
-async def test_change_of_mode_needs_a_desk_that_is_known_to_be_flat(
-    desk: Desk, positions: int | None, status: int
-) -> None:
-    desk.positions = positions
+async def test_another_mode_is_another_desk_though_this_one_is_flat(desk: Desk) -> None:
     answer = await desk.post(NORMAL.replace("tradingMode: Paper", "tradingMode: Staging"))
-    assert answer.status_code == status
-    if status == 409:
-        assert answer.json()["errors"][0]["field"] == "spec.tradingMode"
-        assert "breakwater trip" in answer.json()["errors"][0]["remedy"]
-        assert desk.version() == 1
+    assert answer.status_code == 409
+    assert answer.json()["errors"][0]["field"] == "spec.tradingMode"
+    assert "create another TradingPolicy for Staging" in answer.json()["errors"][0]["remedy"]
+    assert desk.version() == 1
 
 
 async def test_mode_that_the_desk_is_not_wired_for_is_refused_even_when_flat(desk: Desk) -> None:
@@ -200,7 +193,6 @@ async def test_another_name_is_another_desk(desk: Desk) -> None:
 
 
 async def test_diff_shows_what_would_change_and_be_refused_and_changes_nothing(desk: Desk) -> None:
-    desk.positions = 1
     text = NORMAL.replace("tradingMode: Paper", "tradingMode: Staging").replace(", SOLUSDT]", "]")
     found = (await desk.post(text, "/v1/policy/diff")).json()
     assert found["notes"] == ["SOLUSDT is exits only from now on"]
@@ -242,12 +234,12 @@ async def test_damaged_snapshot_is_refused_and_nothing_changes(desk: Desk, damag
 
 
 async def test_snapshot_is_judged_as_any_change_and_a_store_that_is_away_changes_nothing(desk: Desk) -> None:
-    await desk.post(NORMAL.replace("tradingMode: Paper", "tradingMode: Staging"))
+    await desk.post(NORMAL.replace("  maxDailyDrawdownPct: 5", "  enabled: false\n  maxDailyDrawdownPct: 5"))
     taken = (await desk.client.get("/v1/policy/snapshot")).content.decode()
     await desk.post(NORMAL)
-    desk.positions = 1
+    desk.stop = StopState.TRIPPED
     assert (await desk.post(taken, "/v1/policy/restore")).status_code == 409
-    desk.positions, desk.kv.away = 0, True
+    desk.stop, desk.kv.away = StopState.ARMED, True
     assert (await desk.post(taken, "/v1/policy/restore")).status_code == 503
     assert desk.version() == 3
 

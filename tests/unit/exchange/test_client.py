@@ -5,13 +5,21 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
+import aiohttp
+import ccxt.pro
 import pytest
+from aiohttp import web
 
-from breakwater.exchange.client import Credentials, Endpoint, make_client
-from breakwater.exchange.parse import parse_order
+from breakwater.exchange.client import Credentials, make_client
+from breakwater.exchange.endpoints import BINANCE, NOWHERE, Endpoint, addresses
+from breakwater.exchange.errors import Outcome, attempt
+from breakwater.exchange.fence import AddressNotAllowedError, NotAllowedError, WireFence
+from breakwater.exchange.parse import anything, parse_order
 from breakwater.runtime.clocks import WallInfraClock
 from breakwater.simulation.transport import MEMORY_ENDPOINT
 
@@ -35,24 +43,138 @@ ORDER = {
 }
 
 
-def _leaves(node: Any) -> list[str]:
-    if isinstance(node, dict):
-        return [leaf for value in node.values() for leaf in _leaves(value)]
-    return [str(node)]
-
-
-async def test_every_url_of_a_pointed_client_is_at_the_endpoint() -> None:
+def test_every_url_of_ccxt_is_at_the_endpoint_or_leads_nowhere() -> None:
     client = make_client(MEMORY_ENDPOINT, None, WallInfraClock())
-    urls = _leaves(client.urls["api"])
-    assert len(urls) > 20
-    assert {url for url in urls if not url.startswith(("http://venue.memory/", "ws://venue.memory/"))} == set()
-    assert not {"test", "demo"} & set(client.urls)
-    assert client.urls["api"]["ws"]["linear"].endswith("/ws")
+    known = dict(addresses(ccxt.pro.binanceusdm().urls))
+    urls = dict(addresses(client.urls))
+    assert len(known) > 60
+    assert known.keys() - urls.keys() == {name for name in known if name.startswith(("urls.test.", "urls.demo."))}, (
+        "an address was left out without being looked at"
+    )
+    used = {name for name, url in urls.items() if url.startswith(("http://venue.memory/", "ws://venue.memory/"))}
+    assert used == {
+        "urls.api.fapiPublic", "urls.api.fapiPublicV2", "urls.api.fapiPublicV3", "urls.api.fapiPrivate",
+        "urls.api.fapiPrivateV2", "urls.api.fapiPrivateV3", "urls.api.fapiData", "urls.api.ws.linear", "urls.api.sapi",
+    }  # fmt: skip
+    assert {url for name, url in urls.items() if name not in used and not url.startswith(NOWHERE)} == set()
+    assert client.urls["api"]["ws"]["linear"] == "ws://venue.memory/ws"
 
 
-async def test_client_for_binance_keeps_its_urls() -> None:
-    client = make_client(None, None, WallInfraClock())
+def test_client_for_binance_reaches_its_futures_and_the_permissions_of_its_key_only() -> None:
+    client = make_client(BINANCE, None, WallInfraClock())
     assert client.urls["api"]["fapiPrivate"] == "https://fapi.binance.com/fapi/v1"
+    assert client.urls["api"]["ws"]["linear"] == "wss://fstream.binance.com/ws"
+    hosts = {urlsplit(url).hostname for _, url in addresses(client.urls)}
+    assert hosts == {"fapi.binance.com", "fstream.binance.com", "api.binance.com", "nowhere.invalid"}
+    client.fence.check("GET", "https://api.binance.com/sapi/v1/account/apiRestrictions?timestamp=1&signature=x")
+    for method, url in (
+        ("POST", "https://api.binance.com/sapi/v1/capital/withdraw/apply"),
+        ("GET", "https://api.binance.com/sapi/v1/capital/config/getall"),
+        ("GET", "https://dapi.binance.com/dapi/v1/time"),
+        ("GET", "http://fapi.binance.com/fapi/v1/time"),
+        ("GET", "https://fapi.binance.com.example.org/fapi/v1/time"),
+        ("GET", "https://fapi.binance.com:8443/fapi/v1/time"),
+    ):
+        with pytest.raises(NotAllowedError, match="not an address of the configured venue"):
+            client.fence.check(method, url)
+
+
+def test_url_that_a_newer_ccxt_adds_is_refused_by_name() -> None:
+    client = make_client(BINANCE, None, WallInfraClock())
+    with pytest.raises(
+        AddressNotAllowedError, match=r"urls\.api\.newThing of the exchange client is https://elsewhere"
+    ):
+        client.fence.check_table(
+            {**client.urls, "api": {**client.urls["api"], "newThing": "https://elsewhere.example/v1"}}
+        )
+
+
+@pytest.mark.parametrize("handed_in", [False, True])
+async def test_request_to_another_host_stops_at_the_socket(handed_in: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the table says and whoever made the session: the listener there never sees a request."""
+    seen: list[str] = []
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        seen.append(request.path)
+        return web.json_response({"serverTime": 1})
+
+    async with _listening(answer) as elsewhere, _listening(answer) as venue:
+        session = aiohttp.ClientSession() if handed_in else None
+        client = make_client(Endpoint(venue, venue.replace("http", "ws")), None, WallInfraClock(), session=session)
+        try:
+            client.urls["api"]["fapiPublic"] = f"{elsewhere}/fapi/v1"
+            client.urls["api"]["ws"]["linear"] = f"{elsewhere.replace('http', 'ws')}/ws"
+            told = await attempt(client.fapiPublicGetTime(), anything)
+            assert (told.outcome, type(told.error)) == (Outcome.NOT_SENT, NotAllowedError)
+            monkeypatch.setattr(client.fence, "check", _twice(client.fence.check))  # the first look is the client's own
+            late = await attempt(client.fapiPublicGetTime(), anything)
+            assert not late.accepted
+            assert "not an address of the configured venue" in f"{late.error!r} {late.error.__cause__!r}"  # type: ignore[union-attr]
+            with pytest.raises((ccxt.BaseError, NotAllowedError, aiohttp.ClientError)):
+                await client.session.ws_connect(f"{elsewhere.replace('http', 'ws')}/ws")
+            assert seen == []
+            client.urls["api"]["fapiPublic"] = f"{venue}/fapi/v1"
+            monkeypatch.undo()
+            assert (await attempt(client.fapiPublicGetTime(), anything)).accepted
+            assert seen == ["/fapi/v1/time"]
+        finally:
+            await client.close()
+            if session is not None:
+                await session.close()
+
+
+def _twice(check: Any) -> Any:
+    calls = iter([False])
+
+    def look(method: str, url: str) -> None:
+        if next(calls, True):
+            check(method, url)
+
+    return look
+
+
+@asynccontextmanager
+async def _listening(answer: Any) -> AsyncIterator[str]:
+    runner = web.ServerRunner(web.Server(answer))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"  # type: ignore[union-attr]
+    await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/fapi/v3/account", True),
+        ("POST", "/fapi/v1/order/test", True),
+        ("PUT", "/fapi/v1/listenKey", True),
+        ("POST", "/fapi/v1/order", False),
+        ("POST", "/fapi/v1/order/test/../../order", False),
+        ("PUT", "/fapi/v1/order", False),
+        ("POST", "/fapi/v1/batchOrders", False),
+        ("POST", "/fapi/v1/algoOrder", False),
+        ("DELETE", "/fapi/v1/allOpenOrders", False),
+        ("POST", "/fapi/v1/leverage", False),
+        ("POST", "/fapi/v1/countdownCancelAll", False),
+    ],
+)
+def test_fence_for_test_orders_lets_nothing_through_that_changes_anything(
+    method: str, path: str, allowed: bool
+) -> None:
+    fence = WireFence([BINANCE], test_orders_only=True)
+    if allowed:
+        fence.check(method, f"https://fapi.binance.com{path}?signature=x")
+        return
+    with pytest.raises(NotAllowedError, match="Staging places, changes and cancels nothing"):
+        fence.check(method, f"https://fapi.binance.com{path}?signature=x")
+
+
+def test_fence_for_test_orders_keeps_the_socket_that_takes_orders_shut() -> None:
+    fence = WireFence([Endpoint("http://a", "ws://a")], test_orders_only=True)
+    fence.check("GET", "ws://a/private/ws?listenKey=k")
+    with pytest.raises(NotAllowedError):
+        fence.check("GET", "ws://a/ws-fapi/v1")
 
 
 @pytest.mark.parametrize(
@@ -100,7 +222,7 @@ def test_request_to_another_host_raises(play: Any) -> None:
         bench.client.urls["api"]["fapiPublic"] = "https://fapi.binance.com/fapi/v1"
         await bench.client.fetch_time()
 
-    with pytest.raises(RuntimeError, match="nothing may leave"):
+    with pytest.raises(NotAllowedError, match="not an address of the configured venue"):
         play(scene)
 
 

@@ -42,6 +42,7 @@ desks = st.fixed_dictionaries(
         "open_symbols": st.sampled_from([frozenset(), frozenset(f"S{n}" for n in range(60))]),
         "marks_missing": st.sampled_from([frozenset(), frozenset({"BTCUSDT", "ETHUSDT"})]),
         "policy_stale": st.booleans(),
+        "venue_trouble": st.sampled_from(["", "the API key can withdraw money"]),
         "policy_hold": st.sampled_from(["", "two stops"]),
         "reconciled": st.booleans(),
         "halted_by_person": st.booleans(),

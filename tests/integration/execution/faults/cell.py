@@ -12,6 +12,7 @@ from tests.integration.execution.conftest import START, Rig
 from tests.integration.execution.faults.judge import Judge
 from tests.integration.execution.faults.rows import Action, Row
 
+from breakwater.domain.ids import Symbol
 from breakwater.domain.orders import Protection, TimeInForce
 from breakwater.paper_venue.clock import venue_now
 from breakwater.paper_venue.faults.plan import FaultPlan
@@ -19,6 +20,7 @@ from breakwater.runtime.events import FlatConfirmed
 from breakwater.simulation.run import Simulation, run_virtual
 
 D = Decimal
+BTC = Symbol("BTCUSDT")
 MARKET = "100000"
 """The price the market has: a gap is made by the venue on top of it."""
 LEAST_S, MOST_S = 12.0, 70.0
@@ -66,13 +68,13 @@ async def _play(rig: Rig, row: Row, action: Action, plan: FaultPlan) -> Played:
         assert rig._client is not None
         await rig._client.fapiPrivatePostCountdownCancelAll({"symbol": "BTCUSDT", "countdownTime": 1})
         await rig.sleep(0.1)
-        rig.tick("BTCUSDT", MARKET)
+        rig.tick(BTC, MARKET)
     waited = 0.0
     while waited < LEAST_S or (waited < MOST_S and (judge.wrongs() or not _over(rig, action))):
         await rig.sleep(1.0)
         await rig.snapshot()
-        rig.tick("BTCUSDT", MARKET)
-        await rig.mark("BTCUSDT")
+        rig.tick(BTC, MARKET)
+        await rig.mark(BTC)
         waited += 1.0
     wrongs = judge.wrongs()
     if not _over(rig, action):

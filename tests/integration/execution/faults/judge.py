@@ -19,7 +19,7 @@ class Judge:
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
         self._naked_since: float | None = None
-        self._deadlines: list[tuple[float, float | None]] = []
+        self._uncovered: list[tuple[float, float | None]] = []
         """Beginning and end of each time without full cover."""
         self.exits_at: list[float] = []
         """When an exit was tried, whatever became of it."""
@@ -40,7 +40,7 @@ class Judge:
     def _changed(self) -> None:
         covered = self._covered()
         if covered and self._naked_since is not None:
-            self._deadlines.append((self._naked_since, self._time()))
+            self._uncovered.append((self._naked_since, self._time()))
             self._naked_since = None
         elif not covered and self._naked_since is None:
             self._naked_since = self._time()
@@ -59,9 +59,11 @@ class Judge:
 
     def _unprotected(self) -> list[str]:
         self._changed()
-        open_ended = [(self._naked_since, None)] if self._naked_since is not None else []
+        times = list(self._uncovered)
+        if self._naked_since is not None:
+            times.append((self._naked_since, None))
         found = []
-        for since, until in [*self._deadlines, *open_ended]:
+        for since, until in times:
             end = since + PROTECTED_WITHIN_S + GRAIN_S
             if until is not None and until <= end:
                 continue

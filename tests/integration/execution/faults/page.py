@@ -72,7 +72,7 @@ def rendered(endings: dict[tuple[str, str], str]) -> str:
 
 def shown() -> dict[tuple[str, str], str]:
     """The page's matrix: ending by row and action."""
-    found = {}
+    found: dict[tuple[str, str], str] = {}
     for line in PAGE.read_text().partition(TABLE_HEAD)[2].splitlines()[2:]:
         name, *cells = (cell.strip() for cell in line.strip("|").split("|"))
         found |= {(name, action.value): cell for action, cell in zip(Action, cells, strict=True)}
