@@ -123,7 +123,6 @@ def test_what_is_taken_is_what_is_missing_and_time_brings_it_back(takes: list[tu
         after = book.levels(other, 1000)
         assert size(taken) == min(quantity, size(before)) == size(before) - size(after)
         assert cost(taken) == cost(before) - cost(after)
-        assert all()
     book.stand(SPEC, Present(D(60_000), ms + REFILL_MS * 13))
     assert {side: book.levels(side, 1000) for side in ("BUY", "SELL")} == untouched
 
