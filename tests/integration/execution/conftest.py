@@ -27,7 +27,7 @@ from breakwater.domain.stop_state import StopState, StopView, Trigger, Trip
 from breakwater.exchange.client import Credentials, UsdmClient, make_client
 from breakwater.execution.service import ExecutionService
 from breakwater.paper_venue.clock import venue_now
-from breakwater.paper_venue.config import SymbolSpec, VenueConfig
+from breakwater.paper_venue.config import Fills, SymbolSpec, VenueConfig
 from breakwater.paper_venue.core import PaperVenue, Response
 from breakwater.paper_venue.faults.wire import FaultWire
 from breakwater.paper_venue.matching import FullFill
@@ -152,7 +152,7 @@ class Rig:
         self.data = DataKind.SYNTHETIC
         self.credentials = CREDENTIALS
         self.fill_model = PartialFill(config)
-        self.core = PaperVenue(config, fill_model=self.fill_model)
+        self.core = PaperVenue(config, fill_model=None if config.fills is Fills.BOOK else self.fill_model)
         self.venue = FaultyVenue(self.core)
         self.faults = FaultWire(self.core)
         self.broker = MemoryBroker()
