@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -43,13 +44,11 @@ def thin(make_client: Callable[..., Any]) -> Any:
 
 
 @pytest.fixture
-def desks() -> tuple[Any, Any]:
+def desks(client: Any) -> tuple[Any, Any]:
     """Two accounts on one thin book at 60,000, each with a client of its own."""
-    from tests.unit.paper_venue.conftest import Client
-
     accounts = tuple(AccountConfig(name, f"{name}-key", f"{name}-secret", D(100_000)) for name in ("one", "two"))
     venue = PaperVenue(VenueConfig(symbols=(THIN,), accounts=accounts, fills=Fills.BOOK))
-    one, two = (Client(venue, f"{name}-key", f"{name}-secret") for name in ("one", "two"))
+    one, two = (type(client)(venue, f"{name}-key", f"{name}-secret") for name in ("one", "two"))
     tick(one, "60000")
     two.market_ms = one.market_ms
     return one, two
@@ -232,8 +231,6 @@ def test_stop_market_in_a_thin_book_is_filled_in_parts_and_finished(thin: Any) -
 
 
 def test_book_ticker_and_depth_show_the_levels_that_fills_are_made_from(thin: Any) -> None:
-    import json
-
     seen: list[dict[str, Any]] = []
     session = thin.venue.open_stream("/public/ws/1", thin.now, lambda text: seen.append(json.loads(text)))
     session.receive('{"method": "SUBSCRIBE", "params": ["btcusdt@bookTicker"], "id": 1}')
