@@ -198,12 +198,24 @@ def test_tick_through_a_resting_order_fills_as_much_as_passes_it(thin: Any) -> N
     assert thin.ok("GET", "/fapi/v1/openOrders") == []
 
 
+def test_price_that_went_through_leaves_nobody_ahead(thin: Any) -> None:
+    (price, ahead), *_ = levels(thin, "BUY")
+    thin.order("BUY", "1.000", price=str(price))
+    tick(thin, str(price - 4))
+    passed = thin.position()
+    assert 0 < passed < 1
+    tick(thin, str(price), "0.010")
+    assert ahead > D("0.010")
+    assert thin.position() == passed + D("0.010")
+
+
 def test_better_price_is_served_before_the_older_order(desks: tuple[Any, Any]) -> None:
     one, two = desks
     one.order("BUY", "1.000", price="59989")
     two.order("BUY", "1.000", price="59990")
-    tick(one, "59988.5")
-    assert (trades(one), two.position() > 0) == ([], True)
+    tick(one, "59985")
+    # Three levels pass the better price, two of them the other as well: the first in line takes them all.
+    assert (trades(one), len(trades(two))) == ([], 1)
 
 
 def test_volume_of_a_tick_is_shared_by_those_who_wait(desks: tuple[Any, Any]) -> None:

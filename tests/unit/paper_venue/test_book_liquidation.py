@@ -119,16 +119,16 @@ def test_what_the_book_cannot_take_is_deleveraged_against_the_accounts_that_gain
     thin = replace(BTC, liquidity=D(2_500))
     floor = Floor(thin, loser=2_000, small=10_000, rich=10_000, same=10_000)
     loser = floor.hold("loser", "BTCUSDT", "4", "60000")
-    small = floor.hold("small", "BTCUSDT", "-1", "60100", leverage=10)
-    rich = floor.hold("rich", "BTCUSDT", "-1", "63000", leverage=10)
+    small = floor.hold("small", "BTCUSDT", "-2", "60100", leverage=10)
+    rich = floor.hold("rich", "BTCUSDT", "-2", "63000", leverage=10)
     same = floor.hold("same", "BTCUSDT", "1", "60000", leverage=10)
     floor.tick("BTCUSDT", "59700")
     assert loser.qty == 0
     absorbed = sum(t.qty for t in floor.trades("loser")) - floor.trades("loser")[-1].qty
-    assert D("1") < absorbed < D("3.5")
+    assert D("1") < absorbed < D("2")
     assert same.qty == 1
-    assert rich.qty == min(D(0), D("-1") + (4 - absorbed))
-    assert small.qty == min(D(0), D("-1") + max(D(0), 4 - absorbed - 1))
+    assert rich.qty == 0
+    assert small.qty == -2 + (4 - absorbed - 2)
     assert floor.kinds("rich") == ["adl"]
     (closed,) = floor.trades("rich")
     assert closed.price == floor.trades("loser")[-1].price
