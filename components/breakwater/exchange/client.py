@@ -46,9 +46,9 @@ class UsdmClient(ccxt.pro.binanceusdm):  # type: ignore[misc]
     clock: InfraClock
     fence: WireFence
     failover: Failover
-    tap: Callable[[Mapping[str, Any]], None] | None = None
+    tap: Callable[[Mapping[str, Any]], bool | None] | None = None
     """Sees every stream message before ccxt does. ccxt drops some (``listenKeyExpired``, fills of liquidations) and
-    merges others that arrive together; nothing is lost here. Must not raise."""
+    merges others that arrive together; nothing is lost here. True: ccxt need not see it. Must not raise."""
     session: Any
     own_session: bool
     urls: dict[str, Any]
@@ -191,8 +191,8 @@ class UsdmClient(ccxt.pro.binanceusdm):  # type: ignore[misc]
         )
 
     def handle_message(self, client: Any, message: Any) -> None:
-        if self.tap is not None and isinstance(message, Mapping):
-            self.tap(message)
+        if self.tap is not None and isinstance(message, Mapping) and self.tap(message):
+            return
         super().handle_message(client, message)
 
 

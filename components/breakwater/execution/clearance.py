@@ -21,6 +21,7 @@ log = structlog.get_logger(__name__)
 GO_LIVE_EVERY_S = 1.0
 WENT_LIVE_FILE = "went-live.json"
 KEY, CLOCK, VENUE, SWITCH, GO_LIVE = "key", "clock", "venue", "switch", "go-live"
+NOT_CHECKED = "the go-live check has not been made yet"
 
 
 class WentLive(msgspec.Struct, frozen=True):
@@ -45,7 +46,7 @@ class Clearance:
             self._reasons[KEY] = ("what the API key may do has not been read yet",)
             self._reasons[CLOCK] = ("the venue's clock has not been read yet",)
         if mode is TradingMode.LIVE:
-            self._reasons[GO_LIVE] = ("the go-live check has not been made yet",)
+            self._reasons[GO_LIVE] = (NOT_CHECKED,)
         self._compose()
 
     def set(self, topic: str, *problems: str) -> None:
@@ -56,6 +57,10 @@ class Clearance:
         self._compose()
         (log.warning if problems else log.info)("clearance", topic=topic, problems=list(problems))
         self.on_change()
+
+    def given_but(self, topic: str) -> bool:
+        """Whether nothing but ``topic`` is in the way."""
+        return not any(problems for name, problems in self._reasons.items() if name != topic)
 
     def trouble(self) -> str:
         in_force = self._policy.current()
@@ -99,8 +104,8 @@ class GoLive:
         if self._passed_before():
             self._clearance.set(GO_LIVE)
             return
-        while problems := go_live_problems(self._facts()):
-            self._clearance.set(GO_LIVE, *problems)
+        while (problems := go_live_problems(self._facts())) or not self._clearance.given_but(GO_LIVE):
+            self._clearance.set(GO_LIVE, *(problems or (NOT_CHECKED,)))  # key, clock and venue come first
             await self._clocks.infra.sleep(GO_LIVE_EVERY_S)
         at = self._clocks.infra.utc_now().isoformat()
         try:

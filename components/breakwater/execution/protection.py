@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 DEADLINE_S = 2.0
 """Infrastructure seconds from a growing fill to an accepted stop (invariant 6)."""
-ATTEMPT_S = 0.8
+ATTEMPT_S = 0.5
 """How long one stop may go without an answer before another is sent."""
 RETRY_S = 0.25
 EXIT_RETRY_S = 0.5
@@ -177,8 +177,9 @@ class ProtectionKeeper:
             return False  # covered by older stops: tried again with the next reconciliation
         if self._covering(symbol, position) is not None:
             return True  # its reply was lost, and the stream told of it
-        if self._clocks.infra.monotonic() < overdue_at:
-            await self._clocks.infra.sleep(RETRY_S)
+        left = overdue_at - self._clocks.infra.monotonic()
+        if left > 0:
+            await self._clocks.infra.sleep(min(RETRY_S, left))
             return True
         await self._exit(symbol, sent, "no stop was accepted in time")
         return True

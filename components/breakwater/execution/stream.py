@@ -74,15 +74,17 @@ class UserStream:
         delay = FIRST_RETRY_S
         try:
             while True:
+                began = self._clock.monotonic()
                 try:
-                    # Returns with each batch of order events; the messages themselves come through the tap.
+                    # Ends with the connection: what it brings comes through the tap, and ccxt need not make orders of it.
                     await self._client.watch_orders()
-                    delay = FIRST_RETRY_S
                 except (ccxt.BaseError, OSError, TimeoutError, asyncio.CancelledError) as error:
                     # ccxt cancels what waits on a connection that it closes; that is not our own cancellation.
                     task = asyncio.current_task()
                     if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                         raise
+                    if self._clock.monotonic() - began > LAST_RETRY_S:
+                        delay = FIRST_RETRY_S
                     log.warning("user stream interrupted", error=f"{type(error).__name__}: {error}")
                     self.reconnects += 1
                     self._forget_key()
@@ -138,17 +140,19 @@ class UserStream:
 
     # ------------------------------------------------------------------------------------------------ messages
 
-    def _tap(self, message: Mapping[str, Any]) -> None:
+    def _tap(self, message: Mapping[str, Any]) -> bool:
+        """Whether it was an event of the account."""
         try:
             event = parse_user_event(message)
         except VenueReplyError as error:
             self.nonsense += 1
             log.error("stream message makes no sense; the account is compared instead", error=str(error))
             self.on_gap()
-            return
+            return True
         if event is not None:
             self._inbox.append(event)
             self._arrived.set()
+        return event is not None
 
     async def apply(self) -> None:
         """Take in events, one after the other, until cancelled."""

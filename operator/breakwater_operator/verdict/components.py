@@ -180,9 +180,19 @@ def _ended(pod: Body, status: Body, ended: Body) -> tuple[Reason, str]:
     return Reason.CRASH_LOOP, f"it ended with exit code {count(ended, 'exitCode')} {again}{last}; see {logs}"
 
 
+def _needs(pod: Body) -> str:
+    """The user's own Secrets, without which a pod stays as it is and no status says why. The desk's comes first."""
+    found = ""
+    for volume in entries(pod, "spec", "volumes"):
+        for source in entries(volume, "projected", "sources")[1:]:
+            keys = " and ".join(text(item, "key") for item in entries(source, "secret", "items"))
+            found += f"; it needs Secret {text(source, 'secret', 'name')} with {keys}"
+    return found
+
+
 def _not_ready(pod: Body) -> tuple[Reason, str]:
     running = [s for s in entries(pod, "status", "containerStatuses") if section(s, "state").get("running") is not None]
     if not running or not any(status.get("started") for status in running):
-        return Reason.PROGRESSING, "its pod is starting"
+        return Reason.PROGRESSING, f"its pod is starting{_needs(pod)}"
     where = f"kubectl logs -n {text(pod, 'metadata', 'namespace')} {name_of(pod)}"
     return Reason.NOT_READY, f"it runs but is not ready; {where} says what it waits for"

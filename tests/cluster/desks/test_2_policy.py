@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
+import httpx
 import yaml
 from tests.cluster.desks.lab import Lab, profile
 
@@ -116,7 +118,10 @@ def test_live_desk_opens_nothing_before_key_clock_and_data_are_known_to_be_right
     lab.apply(with_keys, namespace)
     _condition(lab, namespace, "PolicyPublished", "True")
     lab.until(
-        lambda: "nowhere" in lab.condition("tradingpolicy", "main", namespace, "ComponentsReady").get("message", ""),
+        lambda: (
+            "it needs Secret nowhere with apiKey and apiSecret"
+            in lab.condition("tradingpolicy", "main", namespace, "ComponentsReady").get("message", "")
+        ),
         what="the missing Secret is named",
     )
     assert "main-paper-venue" not in lab.names("deployments", namespace)
@@ -131,17 +136,23 @@ def test_live_desk_opens_nothing_before_key_clock_and_data_are_known_to_be_right
         ),
         namespace,
     )
-    found = lab.until(
-        lambda: (
-            (seen := lab.status("tradingpolicy", "main", namespace)).get("gateReason", "").startswith("nothing may")
-            and seen
-        ),
-        60.0,
-        what="execution says why nothing may be opened",
+
+    def waits_for() -> str:
+        with contextlib.suppress(LookupError, httpx.HTTPError):
+            return lab.request(namespace, "main", "execution", "GET", "/readyz?verbose").text
+        return ""
+
+    said = lab.until(
+        lambda: (text := waits_for()) and "the API key" in text and text, 60.0, what="execution says what it waits for"
     )
-    assert (found["gate"], found["mode"]) == ("REDUCE_ONLY", "Live")
-    assert "what the API key may do has not been read yet" in found["gateReason"]
-    assert "go-live" in found["gateReason"] or "market data" in found["gateReason"]
+    for missing in ("what the API key may do", "the venue's clock", "the go-live check"):
+        assert missing in said
+    assert lab.execution(namespace)["mode"] == "Live"
+    assert lab.gate(namespace)[0] == "REDUCE_ONLY"
+    lab.until(
+        lambda: lab.status("tradingpolicy", "main", namespace).get("gateReason", "") not in ("", "nothing runs yet"),
+        what="the status says why nothing opens",
+    )
     lab.patch("tradingpolicy", "main", namespace, {"spec": {"tradingMode": "Paper"}})
     refused = _condition(lab, namespace, "PolicyPublished", "False")
     assert "cannot change from Live to Paper" in refused["message"]

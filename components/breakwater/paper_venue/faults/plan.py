@@ -16,7 +16,6 @@ from breakwater.runtime import strict_yaml
 MOST_BYTES = strict_yaml.MOST_BYTES
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=7 * 86_400)]
-Positive = Annotated[Decimal, msgspec.Meta(gt=0)]
 
 
 class FaultPlanError(Exception):
@@ -54,10 +53,10 @@ class FaultRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retry_after_s: Annotated[int, msgspec.Meta(ge=0, le=259_200)] | None = None
     code: Annotated[int, msgspec.Meta(lt=0)] | None = None
     text: str | None = None
-    factor: Positive | None = None
-    tick_size: Positive | None = None
-    step_size: Positive | None = None
-    min_notional: Positive | None = None
+    factor: Decimal | None = None
+    tick_size: Decimal | None = None
+    step_size: Decimal | None = None
+    min_notional: Decimal | None = None
 
 
 class FaultPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -168,6 +167,11 @@ def _problems(rule: FaultRule) -> list[tuple[str, str]]:
     for name, families in _MATCHES.items():
         if getattr(rule.match, name) != getattr(default, name) and rule.fault.family not in families:
             found.append((f"match.{name}", f"{rule.fault} befalls no {_ands(families)}: leave it out"))
+    found += [
+        (name, f"must be above 0, is {value}")
+        for name in ("factor", "tick_size", "step_size", "min_notional")
+        if (value := getattr(rule, name)) is not None and not (value.is_finite() and value > 0)
+    ]
     match = rule.match
     if match.to_s is not None and match.to_s <= match.from_s:
         found.append(("match.to_s", f"must be after from_s ({match.from_s:g}), is {match.to_s:g}"))

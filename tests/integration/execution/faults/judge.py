@@ -14,10 +14,11 @@ ZERO = Decimal(0)
 
 
 class Judge:
-    """Watches one rig from now on."""
+    """Watches one rig from now on. For ``shut_out_s`` the venue takes nothing from us, whatever it is."""
 
-    def __init__(self, rig: Rig) -> None:
+    def __init__(self, rig: Rig, *, shut_out_s: float = 0.0) -> None:
         self._rig = rig
+        self._within_s = PROTECTED_WITHIN_S + shut_out_s
         self._naked_since: float | None = None
         self._uncovered: list[tuple[float, float | None]] = []
         """Beginning and end of each time without full cover."""
@@ -64,7 +65,7 @@ class Judge:
             times.append((self._naked_since, None))
         found = []
         for since, until in times:
-            end = since + PROTECTED_WITHIN_S + GRAIN_S
+            end = since + self._within_s + GRAIN_S
             if until is not None and until <= end:
                 continue
             if not any(since <= at <= end for at in self.exits_at):

@@ -38,6 +38,8 @@ class Row:
     no_sense: str = ""
     countdown: bool = False
     """The dead-man switch of the symbol fires half a second after the action."""
+    shut_out_s: float = 0.0
+    """How long the venue tells everybody to keep away: an order sent all the same would only make that longer."""
 
 
 def of_action(action: Action) -> Match:
@@ -90,6 +92,10 @@ def _gap(action: Action) -> tuple[FaultRule, ...]:
     return (FaultRule(Fault.PRICE_GAP, Match(symbol="BTCUSDT", to_s=60.0), factor=Decimal(_GAP[action])),)
 
 
+SHUT_OUT_S = 5.0
+"""Retry-After of a 429 or 418 whose rule names none."""
+
+
 def _requests() -> list[Row]:
     """One row per fault of a request; two where the venue may have done it or not."""
     fast = {
@@ -107,7 +113,8 @@ def _requests() -> list[Row]:
         if fault in (Fault.REJECTED, Fault.SLOW_REPLY):
             continue
         if not how.ambiguous:
-            rows.append(Row(how.means, _request(fault), slow=fault not in fast))
+            shut_out = SHUT_OUT_S if fault in (Fault.RATE_LIMITED_429, Fault.BANNED_418) else 0.0
+            rows.append(Row(how.means, _request(fault), slow=fault not in fast, shut_out_s=shut_out))
             continue
         for executed in (True, False):
             said = "the venue did it" if executed else "the venue did not do it"
@@ -126,7 +133,12 @@ ROWS: tuple[Row, ...] = (
     Row("a batch with one leg refused", _nothing, no_sense="execution sends every order by itself"),
     Row("nothing reaches the venue for 1.5 s", _everything(Fault.RESET_BEFORE, 1.5)),
     Row("no reply comes back for 1.5 s", _everything(Fault.RESET_AFTER, 1.5), slow=True),
-    Row("429 to everything for 1.5 s", _everything(Fault.RATE_LIMITED_429, 1.5, retry_after_s=1), slow=True),
+    Row(
+        "429 to everything for 1.5 s",
+        _everything(Fault.RATE_LIMITED_429, 1.5, retry_after_s=1),
+        slow=True,
+        shut_out_s=1.0,
+    ),
     Row("the user event comes 0.5 s before the reply", _request(Fault.SLOW_REPLY, delay_s=0.5)),
     Row("the order's events are lost", _events(Fault.EVENT_LOST)),
     Row("the order's events come twice", _events(Fault.EVENT_DUPLICATED), slow=True),
