@@ -82,8 +82,9 @@ class OrderBookKeeper:
             if quantity <= 0:
                 raise VenueError(-2022, "ReduceOnly Order is rejected.")
         filters.check_notional(spec, quantity, last if market else request.price, reduce_only=request.reduce_only)
-        limit = None if market else request.price
-        offered = self._fills.offered(spec, request.side, quantity, limit, ledger.present(request.symbol))
+        limit, offered = None if market else request.price, []
+        if market or request.time_in_force == "FOK":
+            offered = self._fills.offered(spec, request.side, quantity, limit, ledger.present(request.symbol))
         if market and not offered:
             raise VenueError(-4131, "The counterparty's best price does not meet the PERCENT_PRICE filter limit.")
         if not market and request.time_in_force == "GTX" and self.crosses(request.symbol, request.side, request.price):

@@ -110,3 +110,20 @@ def test_stop_in_a_thin_book_leaves_nothing_behind(play: Play, price: str) -> No
         assert rig.service.books.positions.get("BTCUSDT", D(0)) == 0
 
     play(scenario, config=thin("0.9997"))
+
+
+def test_stop_that_the_venue_rejects_when_it_triggers_is_followed_by_an_exit(play: Play) -> None:
+    async def scenario(rig: Any) -> None:
+        await rig.propose(rig.entry(protection=Protection(D("99000"))), wait=1)
+        # Nobody buys within PERCENT_PRICE: the stop's order is refused in the moment that it is needed.
+        rig.core.change_symbol("BTCUSDT", multiplier_down=D("0.99999"))
+        await rig.move("BTCUSDT", "98990")
+        assert list(rig.core.to_state().algo_orders.values())[-1].status == "REJECTED"
+        assert rig.held() == D("0.120")
+        await rig.sleep(1)
+        rig.core.change_symbol("BTCUSDT", multiplier_down=D("0.95"))
+        await rig.sleep(10)
+        assert rig.held() == 0
+        assert rig.service.books.positions.get("BTCUSDT", D(0)) == 0
+
+    play(scenario, config=thin())

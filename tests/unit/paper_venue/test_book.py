@@ -239,6 +239,16 @@ def test_stop_market_in_a_thin_book_is_filled_in_parts_and_finished(thin: Any) -
     assert parts == sorted(parts, reverse=True)
 
 
+def test_stop_that_finds_nobody_within_the_percent_price_is_rejected(thin: Any) -> None:
+    thin.order("BUY", "0.100")
+    thin.stop("SELL", "0.100", "59000", reduceOnly=True)
+    thin.venue.change_symbol("BTCUSDT", multiplier_down=D("0.99999"))
+    tick(thin, "58990")
+    (algo,) = thin.ok("GET", "/fapi/v1/allAlgoOrders", symbol="BTCUSDT")
+    assert algo["algoStatus"] == "REJECTED"
+    assert thin.position() == D("0.100")
+
+
 # -- what is shown, and to whom ----------------------------------------------------------------------------------
 
 
