@@ -12,6 +12,7 @@ from breakwater.cli.errors import CliError, Exit
 from breakwater.cli.options import StateDir, parse_seed, parse_speed, readable, state_dir
 
 PROFILES = ("NORMAL", "DEFENSIVE", "AGGRESSIVE")
+FILLS = ("full", "book")
 
 
 def up(
@@ -47,6 +48,14 @@ def up(
             help="momentum, long, or a JSONL file of signals; repeat for more. Default: momentum. POST /v1/signals always works."
         ),
     ] = None,
+    fills: Annotated[
+        str,
+        typer.Option(
+            envvar="BREAKWATER_VENUE_FILLS",
+            show_envvar=True,
+            help="full: orders fill at once; book: from a book of limited depth, in parts.",
+        ),
+    ] = "full",
 ) -> None:
     """Start a desk that trades on paper, with its page. Ctrl-C stops it; starting again goes on where it was."""
     if profile is not None and profile.upper() not in PROFILES:
@@ -57,6 +66,8 @@ def up(
             "--profile and --policy both say what may be risked.",
             "Give one: a policy file names its profile itself.",
         )
+    if fills.lower() not in FILLS:
+        raise CliError(Exit.USAGE, f"--fills {fills} is not known.", f"Choose {' or '.join(FILLS)}.")
     checked_market = _market(market)
     rate = parse_speed(speed, or_max=False)
     sources = tuple(_signal_source(each) for each in signals or ("momentum",))
@@ -77,6 +88,7 @@ def up(
         port=port,
         redis_url=_redis_url(redis_url) if redis_url else None,
         signals=sources,
+        fills=fills.lower(),
     )
     raise typer.Exit(asyncio.run(run(options)))
 

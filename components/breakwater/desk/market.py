@@ -12,7 +12,7 @@ import msgspec
 from breakwater.desk.sources import DeskInputError
 from breakwater.domain.signals import DataKind
 from breakwater.paper_venue.clock import to_datetime
-from breakwater.paper_venue.config import DEFAULT_ACCOUNT, VenueConfig, spec_for
+from breakwater.paper_venue.config import DEFAULT_ACCOUNT, Fills, VenueConfig, spec_for
 from breakwater.paper_venue.markets import Market, ReplayMarket, SyntheticMarket
 from breakwater.paper_venue.markets.replay import load_candles
 from breakwater.paper_venue.model import VenueState
@@ -75,11 +75,10 @@ class ChosenMarket:
     now: datetime
     """Market time to start at."""
 
-    def venue_config(self) -> VenueConfig:
+    def venue_config(self, fills: Fills = Fills.FULL) -> VenueConfig:
         """A venue that lists the market's symbols and knows the desk's account (14,000 USDT at first)."""
-        return VenueConfig(
-            symbols=tuple(spec_for(symbol) for symbol in self.market.symbols), accounts=(DEFAULT_ACCOUNT,)
-        )
+        symbols = tuple(spec_for(symbol) for symbol in self.market.symbols)
+        return VenueConfig(symbols=symbols, accounts=(DEFAULT_ACCOUNT,), fills=fills)
 
 
 def ticks_per_candle(speed: float) -> int:

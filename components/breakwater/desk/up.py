@@ -40,6 +40,7 @@ from breakwater.emergency_stop.api import stop_router
 from breakwater.exchange.client import Endpoint
 from breakwater.execution.api import execution_router
 from breakwater.health_monitor.api import health_router
+from breakwater.paper_venue.config import Fills
 from breakwater.paper_venue.model import VenueState
 from breakwater.paper_venue.service import PaperVenueService
 from breakwater.paper_venue.state_file import VenueStateFile
@@ -74,6 +75,8 @@ class UpOptions:
     port: int = 8080
     redis_url: str | None = None
     signals: tuple[str, ...] = ("momentum",)
+    fills: str = "full"
+    """``full`` or ``book``: where the exchange's fills come from."""
 
 
 async def up(options: UpOptions, console: Console | None = None) -> int:
@@ -122,7 +125,8 @@ async def _running(options: UpOptions, rundir: RunDir) -> AsyncIterator[_Running
         state = VenueStateFile(state_file).load()
         market = _market(options, disk, manifests, state)
         clocks = wall_clocks(speed=options.speed, market_anchor=market.now)
-        venue = PaperVenueService(market.venue_config(), market.market, clocks, state_path=state_file, state=state)
+        config = market.venue_config(Fills(options.fills))
+        venue = PaperVenueService(config, market.market, clocks, state_path=state_file, state=state)
         await venue.start()
         cleanup.push_async_callback(venue.stop)
         await write_record(disk, MARKET_FILE, market.record)

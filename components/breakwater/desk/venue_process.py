@@ -10,6 +10,7 @@ import structlog
 
 from breakwater.desk.market import MARKET_FILE, choose_market, read_record, write_record
 from breakwater.desk.venue_clock import VenueClock
+from breakwater.paper_venue.config import Fills
 from breakwater.paper_venue.faults.plan import FaultPlan, read_plan_file
 from breakwater.paper_venue.service import PaperVenueService
 from breakwater.paper_venue.state_file import VenueStateFile
@@ -61,7 +62,7 @@ async def _serve(settings: Settings, disk: FileDisk, faults: FaultPlan | None) -
     await write_record(disk, MARKET_FILE, record)
     clock = VenueClock(record.market_anchor, record.wall_anchor, record.speed, record.source, market.data)
     venue = PaperVenueService(
-        market.venue_config(),
+        market.venue_config(Fills(settings.venue_fills)),
         market.market,
         wall_clocks(speed=clock.speed, market_anchor=clock.market_anchor, wall_anchor=clock.wall_anchor),
         host=settings.http_host,

@@ -33,6 +33,10 @@ class Instrument(msgspec.Struct, frozen=True):
     trading: bool = True
     """False while the venue halts the symbol: no entries then."""
     brackets: tuple[LeverageBracket, ...] = ()
+    multiplier_up: Decimal | None = None
+    """PERCENT_PRICE: no buy may be priced above this multiple of the mark; None when not known."""
+    multiplier_down: Decimal | None = None
+    """PERCENT_PRICE: no sale may be priced below this multiple of the mark; None when not known."""
 
     def bracket_for(self, notional: Decimal) -> LeverageBracket | None:
         """The bracket a position of ``notional`` USDT falls into; None when none reaches that far or none is known."""

@@ -176,6 +176,7 @@ def parse_instrument(reply: object, brackets: tuple[LeverageBracket, ...] = ()) 
         if name not in filters:
             raise VenueReplyError(f"symbol {symbol}", "filters", f"lacks {name}")
     lot, market_lot = filters["LOT_SIZE"], filters["MARKET_LOT_SIZE"]
+    percent_price = filters.get("PERCENT_PRICE")
     instrument = Instrument(
         symbol=symbol,
         tick_size=filters["PRICE_FILTER"].amount("tickSize"),
@@ -187,6 +188,8 @@ def parse_instrument(reply: object, brackets: tuple[LeverageBracket, ...] = ()) 
         min_notional=filters["MIN_NOTIONAL"].amount("notional"),
         trading=row.text("status", "contractStatus") == "TRADING",
         brackets=brackets,
+        multiplier_up=percent_price.amount("multiplierUp") if percent_price else None,
+        multiplier_down=percent_price.amount("multiplierDown") if percent_price else None,
     )
     for field, value in (("tickSize", instrument.tick_size), ("stepSize", instrument.step_size)):
         if value == 0:

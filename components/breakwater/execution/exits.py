@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 PERCENT_PRICE = -4131
 CHASE_STEP = Decimal("0.01")
 """Each round of chasing goes this much further through the mark, up to four times as much."""
+BAND_USED = Decimal("0.8")
+"""At most this part of the way that PERCENT_PRICE allows: the venue's mark is not exactly ours."""
 
 
 class Exits:
@@ -91,6 +93,9 @@ class Exits:
         if mark is None or rules is None:
             return None
         away = CHASE_STEP * min(chase, 4)
+        limit = rules.multiplier_up if side is Side.BUY else rules.multiplier_down
+        if limit is not None:
+            away = min(away, abs(limit - ONE) * BAND_USED)
         if side is Side.BUY:
             return ceil_to(mark * (ONE + away), rules.tick_size)
         return floor_to(mark * (ONE - away), rules.tick_size)

@@ -8,7 +8,7 @@ from breakwater.paper_venue import filters
 from breakwater.paper_venue.errors import VenueError
 from breakwater.paper_venue.ledger import Ledger
 from breakwater.paper_venue.margin import account_margin, max_notional, position_margin
-from breakwater.paper_venue.matching import reducible, trades_through
+from breakwater.paper_venue.matching import reducible
 from breakwater.paper_venue.model import Account, Now, Order
 from breakwater.paper_venue.money import plain
 from breakwater.paper_venue.orders import OrderBookKeeper
@@ -49,7 +49,7 @@ def amend(
         held = ledger.position(account, order.symbol).qty
         quantity = min(quantity, order.executed_qty + reducible(held, order.side))
     too_late = quantity <= order.executed_qty
-    if too_late or (order.time_in_force == "GTX" and trades_through(order.side, price, last)):
+    if too_late or (order.time_in_force == "GTX" and keeper.crosses(order.symbol, order.side, price)):
         keeper.close(order, "CANCELED", now)
         return
     _change(ledger, account, order, quantity, price)

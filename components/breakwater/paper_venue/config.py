@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class SymbolSpec:
     multiplier_up: Decimal = Decimal("1.0500")
     multiplier_down: Decimal = Decimal("0.9500")
     brackets: tuple[Bracket, ...] = MINOR_BRACKETS
+    liquidity: Decimal = Decimal(1_000_000)
+    """USDT that rest within 0.1 % of the last price on each side of the book."""
     status: str = "TRADING"
     """Anything else: listed, and takes no orders."""
 
@@ -85,6 +88,7 @@ def _spec(
     max_qty: str,
     market_max_qty: str,
     brackets: tuple[Bracket, ...] = MINOR_BRACKETS,
+    liquidity: str = "1000000",
 ) -> SymbolSpec:
     return SymbolSpec(
         symbol=symbol,
@@ -96,6 +100,7 @@ def _spec(
         max_qty=Decimal(max_qty),
         market_max_qty=Decimal(market_max_qty),
         brackets=brackets,
+        liquidity=Decimal(liquidity),
     )
 
 
@@ -103,9 +108,9 @@ def _spec(
 KNOWN_SYMBOLS: Mapping[str, SymbolSpec] = {
     spec.symbol: spec
     for spec in (
-        _spec("BTCUSDT", "0.10", "0.001", "100", "1000", "120", MAJOR_BRACKETS),
-        _spec("ETHUSDT", "0.01", "0.001", "20", "10000", "2000", MAJOR_BRACKETS),
-        _spec("SOLUSDT", "0.001", "0.01", "5", "1000000", "80000", MAJOR_BRACKETS),
+        _spec("BTCUSDT", "0.10", "0.001", "100", "1000", "120", MAJOR_BRACKETS, "15000000"),
+        _spec("ETHUSDT", "0.01", "0.001", "20", "10000", "2000", MAJOR_BRACKETS, "10000000"),
+        _spec("SOLUSDT", "0.001", "0.01", "5", "1000000", "80000", MAJOR_BRACKETS, "4000000"),
         _spec("BNBUSDT", "0.010", "0.01", "5", "100000", "2000"),
         _spec("XRPUSDT", "0.0001", "0.1", "5", "10000000", "2000000"),
         _spec("ADAUSDT", "0.0001", "1", "5", "2000000", "300000"),
@@ -139,6 +144,15 @@ def spec_for(symbol: str) -> SymbolSpec:
     if not symbol.endswith("USDT") or not symbol.isalnum() or symbol != symbol.upper() or symbol == "USDT":
         raise ValueError(f"symbol {symbol!r} is not a USDT perpetual: write it like BTCUSDT")
     return _spec(symbol, "0.0001", "0.1", "5", "10000000", "1000000")
+
+
+class Fills(StrEnum):
+    """Where fills come from."""
+
+    FULL = "full"
+    """Everything at once, at the last price and a slippage."""
+    BOOK = "book"
+    """What a book of limited depth offers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +189,10 @@ class VenueConfig:
     taker_fee: Decimal = Decimal("0.0005")
     maker_fee: Decimal = Decimal("0.0002")
     slippage: Decimal = Decimal("0.0005")
+    """Of takers without a book."""
+    fills: Fills = Fills.FULL
+    book_seed: int = 1
+    """Two venues with the same seed show the same quantities at the same prices."""
     liquidation_fee: Decimal = Decimal("0.0125")
     funding_rate: Decimal = Decimal("0.0001")
     """Paid by longs to shorts at each funding instant; 0 turns funding off."""

@@ -13,13 +13,14 @@ from typing import Any
 
 import msgspec
 
-from breakwater.paper_venue import errors
+from breakwater.paper_venue import errors, events
 from breakwater.paper_venue.adl import deleverage
 from breakwater.paper_venue.algo_orders import AlgoService
 from breakwater.paper_venue.audit import AccountReport, Audit, account_report
 from breakwater.paper_venue.auth import Authenticator
+from breakwater.paper_venue.book import BookFill
 from breakwater.paper_venue.candles import CandleBook
-from breakwater.paper_venue.config import VenueConfig
+from breakwater.paper_venue.config import Fills, VenueConfig
 from breakwater.paper_venue.errors import VenueError
 from breakwater.paper_venue.funding import Funding
 from breakwater.paper_venue.ledger import Ledger
@@ -29,7 +30,7 @@ from breakwater.paper_venue.listen_keys import ListenKeys
 from breakwater.paper_venue.market_events import MarketPublisher
 from breakwater.paper_venue.markets.candle import Candle
 from breakwater.paper_venue.matching import FillModel, FullFill
-from breakwater.paper_venue.model import Account, Now, Tick, VenueDelta, VenueState
+from breakwater.paper_venue.model import Account, Level, Now, Order, Tick, VenueDelta, VenueState
 from breakwater.paper_venue.orders import OrderBookKeeper
 from breakwater.paper_venue.params import Params, parse_params
 from breakwater.paper_venue.rest_account import AccountEndpoints
@@ -61,7 +62,7 @@ class PaperVenue:
     """One exchange with its accounts, orders, candles and streams.
 
     `state` continues an earlier venue (see `to_state`); accounts new in the config are added with their starting
-    balance. `fill_model` decides price and quantity of taker fills.
+    balance. `fill_model` decides price and quantity of fills instead of the one that the config names.
     """
 
     def __init__(
@@ -75,15 +76,18 @@ class PaperVenue:
         self._limits = RateLimits(config)
         self._listen_keys = ListenKeys(self.ledger, self._emit)
         self.streams = StreamHub(tuple(self.ledger.specs), self._listen_keys.account_of)
-        model = fill_model or FullFill(config)
+        model = self._fills = fill_model or (
+            BookFill(config.book_seed) if config.fills is Fills.BOOK else FullFill(config)
+        )
         self._orders = OrderBookKeeper(self.ledger, model, self._emit)
         self._algos = AlgoService(self.ledger, self._orders, self._emit)
         self._funding = Funding(self.ledger, self._emit)
         self._liquidator = Liquidator(self.ledger, self._orders, model)
-        self._publisher = MarketPublisher(self.ledger, self.candles, self.streams)
+        self._liquidator.on_forced = self._publish_forced
+        self._publisher = MarketPublisher(self.ledger, self.candles, self.streams, self.levels)
         self._order_endpoints = OrderEndpoints(self.ledger, self._orders, self._algos)
         self._routes: Mapping[tuple[str, str], Route] = build_routes(
-            MarketEndpoints(self.ledger, self.candles),
+            MarketEndpoints(self.ledger, self.candles, self.levels),
             HistoryEndpoints(self.ledger, self.candles),
             AccountEndpoints(self.ledger, self._emit),
             self._order_endpoints,
@@ -169,6 +173,11 @@ class PaperVenue:
     def _emit(self, account: str, event: Json) -> None:
         self.streams.publish_user(self.ledger.account(account).listen_key, event)
 
+    def _publish_forced(self, order: Order, now: Now) -> None:
+        stream = f"{order.symbol.lower()}@forceOrder"
+        if self.streams.wants(stream):
+            self.streams.publish(stream, events.force_order(order, now.market_ms))
+
     # -- market --------------------------------------------------------------------------------------------
 
     def on_tick(self, tick: Tick, now: Now) -> None:
@@ -186,9 +195,16 @@ class PaperVenue:
         closed = self.candles.add(tick)
         self._publisher.publish(tick, closed)
         self._algos.on_price(tick.symbol, now)
-        self._orders.on_price(tick.symbol, now)
+        self._orders.on_price(tick.symbol, tick.volume, now)
         self._liquidator.on_price(tick.symbol, now)
         self._settle()
+
+    def levels(self, symbol: str, side: str, count: int) -> list[Level]:
+        """At most `count` bids (side BUY) or asks (SELL) of a listed symbol, best first: what takers are filled from.
+
+        Raises VenueError while the market has not spoken.
+        """
+        return self._fills.levels(self.ledger.spec(symbol), side, count, self.ledger.present(symbol))
 
     def backfill(self, candles: Sequence[Candle]) -> None:
         """Load the history of one symbol (closed candles, oldest first) for klines and 24 h figures.

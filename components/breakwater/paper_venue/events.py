@@ -134,5 +134,28 @@ def account_update(
     }
 
 
+def force_order(order: Order, market_ms: int) -> Json:
+    """A liquidation as everybody is told of it, on `<symbol>@forceOrder`."""
+    return {
+        "e": "forceOrder",
+        "E": market_ms,
+        "o": {
+            "s": order.symbol,
+            "S": order.side,
+            "o": "LIMIT",
+            "f": order.time_in_force,
+            "q": plain(order.orig_qty),
+            "p": plain(order.price),
+            "ap": entry_text(order.average_price),
+            "X": order.status,
+            "l": plain(order.executed_qty),
+            "z": plain(order.executed_qty),
+            "T": market_ms,
+        },
+        "st": 1,
+        "ps": order.symbol,
+    }
+
+
 def listen_key_expired(listen_key: str, wall_ms: int) -> Json:
     return {"e": "listenKeyExpired", "E": wall_ms, "listenKey": listen_key}

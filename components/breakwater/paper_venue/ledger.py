@@ -15,6 +15,7 @@ from breakwater.paper_venue.model import (
     LastPrice,
     Order,
     Position,
+    Present,
     Trade,
     VenueDelta,
     VenueState,
@@ -57,6 +58,10 @@ class Ledger:
         if last is None:
             raise errors.no_price(symbol)
         return last.price
+
+    def present(self, symbol: str) -> Present:
+        """Where a symbol's market stands at the venue's own time. Raises when the market has not spoken yet."""
+        return Present(self.last_price(symbol), self.state.market_ms)
 
     def account(self, name: str) -> Account:
         return self.state.accounts[name]

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from breakwater.paper_venue.candles import CandleBook, LiveCandle
-from breakwater.paper_venue.config import SymbolSpec
 from breakwater.paper_venue.funding import next_funding
 from breakwater.paper_venue.ledger import Ledger
 from breakwater.paper_venue.markets.candle import INTERVALS
-from breakwater.paper_venue.model import Tick
-from breakwater.paper_venue.money import money, plain
+from breakwater.paper_venue.model import Level, Tick
+from breakwater.paper_venue.money import ZERO, money, plain
 from breakwater.paper_venue.streams import StreamHub
 from breakwater.paper_venue.wire import Json
 
-
-def best_prices(spec: SymbolSpec, last: Decimal) -> tuple[Decimal, Decimal]:
-    """Synthetic best bid and ask, one tick to each side of the last price."""
-    return max(spec.tick_size, last - spec.tick_size), last + spec.tick_size
+Levels = Callable[[str, str, int], list[Level]]
+"""Symbol, side (BUY: bids, SELL: asks) and count -> the best levels of that side, best first."""
 
 
-def book_quantity(spec: SymbolSpec, last: Decimal) -> Decimal:
-    """Quantity shown at each level of the synthetic book: about 250,000 USDT."""
-    steps = (Decimal(250_000) / last / spec.step_size).to_integral_value()
-    return max(spec.step_size, steps * spec.step_size)
+def best_texts(levels: Levels, symbol: str) -> tuple[str, str, str, str]:
+    """Best bid, its quantity, best ask, its quantity, as the wire writes them; zeros for a side with nobody on it."""
+    (bid,), (ask,) = (levels(symbol, side, 1) or [Level(ZERO, ZERO)] for side in ("BUY", "SELL"))
+    return plain(bid.price), plain(bid.quantity), plain(ask.price), plain(ask.quantity)
 
 
 def day_statistics(candles: list[LiveCandle], last: Decimal) -> dict[str, Decimal]:
@@ -42,10 +40,11 @@ def day_statistics(candles: list[LiveCandle], last: Decimal) -> dict[str, Decima
 class MarketPublisher:
     """Turns ticks into stream events. Mark prices keep their own pace of 1 s and 3 s of market time."""
 
-    def __init__(self, ledger: Ledger, candles: CandleBook, hub: StreamHub) -> None:
+    def __init__(self, ledger: Ledger, candles: CandleBook, hub: StreamHub, levels: Levels) -> None:
         self._ledger = ledger
         self._candles = candles
         self._hub = hub
+        self._levels = levels
         self._last_sent: dict[str, int] = {}
 
     def publish(self, tick: Tick, closed: dict[str, LiveCandle]) -> None:
@@ -109,19 +108,17 @@ class MarketPublisher:
         }
 
     def _book_ticker(self, tick: Tick) -> Json:
-        spec = self._ledger.specs[tick.symbol]
-        bid, ask = best_prices(spec, tick.price)
-        qty = plain(book_quantity(spec, tick.price))
+        bid, bid_quantity, ask, ask_quantity = best_texts(self._levels, tick.symbol)
         return {
             "e": "bookTicker",
             "u": self._next_id(),
             "E": tick.time_ms,
             "T": tick.time_ms,
             "s": tick.symbol,
-            "b": plain(bid),
-            "B": qty,
-            "a": plain(ask),
-            "A": qty,
+            "b": bid,
+            "B": bid_quantity,
+            "a": ask,
+            "A": ask_quantity,
             "st": 1,
             "ps": tick.symbol,
         }

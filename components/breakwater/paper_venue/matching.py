@@ -1,20 +1,58 @@
-"""How orders fill: the price a taker pays, when a resting limit trades, when a trigger fires. Pure."""
+"""How orders fill: what a taker gets, when a resting limit trades, when a trigger fires. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Protocol
 
 from breakwater.paper_venue.config import SymbolSpec, VenueConfig
+from breakwater.paper_venue.model import Level, Order, Present
 from breakwater.paper_venue.money import ONE, ceil_to, floor_to
 
 
 class FillModel(Protocol):
-    """Decides price and quantity of fills. The default fills everything at once."""
+    """What the market gives to an order. Sides are the order's own, except in `levels`; quantities are in base units."""
 
-    def taker_price(self, spec: SymbolSpec, side: str, last: Decimal) -> Decimal: ...
+    def moved(self, spec: SymbolSpec, present: Present, volume: Decimal) -> None:
+        """A tick: the market is at `present`, and `volume` traded on the way (0: not told)."""
+        ...
 
-    def quantity(self, spec: SymbolSpec, side: str, wanted: Decimal) -> Decimal: ...
+    def levels(self, spec: SymbolSpec, side: str, count: int, present: Present) -> list[Level]:
+        """At most `count` bids (side BUY) or asks (SELL) to show, best first."""
+        ...
+
+    def offered(
+        self, spec: SymbolSpec, side: str, quantity: Decimal, limit: Decimal | None, present: Present
+    ) -> list[Level]:
+        """What a taker would get now: fills at prices that only get worse, none beyond `limit` (None: a market order)."""
+        ...
+
+    def take(
+        self, spec: SymbolSpec, side: str, quantity: Decimal, limit: Decimal | None, present: Present
+    ) -> list[Level]:
+        """As `offered`, and given: nobody else gets it."""
+        ...
+
+    def crosses(self, spec: SymbolSpec, side: str, price: Decimal, present: Present) -> bool:
+        """Whether a limit order at this price would trade at once, so that a post-only one is refused."""
+        ...
+
+    def rest(self, spec: SymbolSpec, order: Order, present: Present) -> None:
+        """The order begins to wait at its price, behind all others."""
+        ...
+
+    def leave(self, order: Order) -> None:
+        """The order waits no longer."""
+        ...
+
+    def by_priority(self, orders: Sequence[Order]) -> Sequence[Order]:
+        """The order in which resting orders, given oldest first, are served."""
+        ...
+
+    def reached(self, spec: SymbolSpec, order: Order, wanted: Decimal, present: Present) -> Decimal:
+        """How much of `wanted` a resting order gets at its own price, now that the last price is at or through it."""
+        ...
 
 
 class FullFill:
@@ -23,12 +61,44 @@ class FullFill:
     def __init__(self, config: VenueConfig) -> None:
         self._slippage = config.slippage
 
-    def taker_price(self, spec: SymbolSpec, side: str, last: Decimal) -> Decimal:
-        if side == "BUY":
-            return ceil_to(last * (ONE + self._slippage), spec.tick_size)
-        return max(spec.tick_size, floor_to(last * (ONE - self._slippage), spec.tick_size))
+    def moved(self, spec: SymbolSpec, present: Present, volume: Decimal) -> None:
+        pass
 
-    def quantity(self, spec: SymbolSpec, side: str, wanted: Decimal) -> Decimal:
+    def levels(self, spec: SymbolSpec, side: str, count: int, present: Present) -> list[Level]:
+        """For show: about 250,000 USDT at every tick around the last price."""
+        steps = (Decimal(250_000) / present.last / spec.step_size).to_integral_value()
+        quantity = max(spec.step_size, steps * spec.step_size)
+        away = -spec.tick_size if side == "BUY" else spec.tick_size
+        prices = (present.last + away * i for i in range(1, count + 1))
+        return [Level(price, quantity) for price in prices if price > 0]
+
+    def offered(
+        self, spec: SymbolSpec, side: str, quantity: Decimal, limit: Decimal | None, present: Present
+    ) -> list[Level]:
+        if side == "BUY":
+            price = ceil_to(present.last * (ONE + self._slippage), spec.tick_size)
+        else:
+            price = max(spec.tick_size, floor_to(present.last * (ONE - self._slippage), spec.tick_size))
+        return [Level(price, quantity)] if limit is None or within_limit(side, price, limit) else []
+
+    def take(
+        self, spec: SymbolSpec, side: str, quantity: Decimal, limit: Decimal | None, present: Present
+    ) -> list[Level]:
+        return self.offered(spec, side, quantity, limit, present)
+
+    def crosses(self, spec: SymbolSpec, side: str, price: Decimal, present: Present) -> bool:
+        return trades_through(side, price, present.last)
+
+    def rest(self, spec: SymbolSpec, order: Order, present: Present) -> None:
+        pass
+
+    def leave(self, order: Order) -> None:
+        pass
+
+    def by_priority(self, orders: Sequence[Order]) -> Sequence[Order]:
+        return orders
+
+    def reached(self, spec: SymbolSpec, order: Order, wanted: Decimal, present: Present) -> Decimal:
         return wanted
 
 

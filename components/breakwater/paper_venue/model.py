@@ -32,6 +32,20 @@ class Tick(NamedTuple):
     volume: Decimal = ZERO
 
 
+class Present(NamedTuple):
+    """Where one symbol's market stands: last price in USDT, market time in ms."""
+
+    last: Decimal
+    time_ms: int
+
+
+class Level(NamedTuple):
+    """One price of a book, or of what was taken from it. Quantity in base units."""
+
+    price: Decimal
+    quantity: Decimal
+
+
 class Order(msgspec.Struct, kw_only=True):
     order_id: int
     account: str

@@ -16,7 +16,6 @@ from breakwater.paper_venue.matching import (
     is_risk_increasing,
     reducible,
     trades_through,
-    within_limit,
 )
 from breakwater.paper_venue.model import AcceptedOrder, Account, Now, Order, Position
 from breakwater.paper_venue.money import ZERO, plain, round8
@@ -82,23 +81,19 @@ class OrderBookKeeper:
             quantity = min(quantity, reducible(position.qty, request.side))
             if quantity <= 0:
                 raise VenueError(-2022, "ReduceOnly Order is rejected.")
-        taker = self._fills.taker_price(spec, request.side, last)
-        price = taker if market else request.price
         filters.check_notional(spec, quantity, last if market else request.price, reduce_only=request.reduce_only)
-        if not market and request.time_in_force == "GTX" and trades_through(request.side, request.price, last):
+        limit, offered = None if market else request.price, []
+        if market or request.time_in_force == "FOK":
+            offered = self._fills.offered(spec, request.side, quantity, limit, ledger.present(request.symbol))
+        if market and not offered:
+            raise VenueError(-4131, "The counterparty's best price does not meet the PERCENT_PRICE filter limit.")
+        if not market and request.time_in_force == "GTX" and self.crosses(request.symbol, request.side, request.price):
             raise VenueError(
                 -5022,
                 "Due to the order could not be executed as maker, the Post Only order will be rejected. "
                 "The order will not be recorded in the order history",
             )
-        if (
-            not market
-            and request.time_in_force == "FOK"
-            and not (
-                within_limit(request.side, taker, request.price)
-                and self._fills.quantity(spec, request.side, quantity) >= quantity
-            )
-        ):
+        if request.time_in_force == "FOK" and sum(level.quantity for level in offered) < quantity:
             raise VenueError(
                 -5021,
                 "Due to the order could not be filled immediately, the FOK order has been rejected. "
@@ -107,6 +102,8 @@ class OrderBookKeeper:
         if len(ledger.open_orders(account.name)) >= ledger.config.max_open_orders:
             raise VenueError(-2025, "Reach max open order limit.")
         if not request.reduce_only:
+            # A market order is held to the worst price that it would pay.
+            price = offered[-1].price if market else request.price
             self._check_margin(account, position, request.side, quantity, price)
         return replace(request, quantity=quantity)
 
@@ -244,15 +241,22 @@ class OrderBookKeeper:
 
     # -- filling -------------------------------------------------------------------------------------------
 
+    def crosses(self, symbol: str, side: str, price: Decimal) -> bool:
+        """Whether a limit order at this price would trade at once."""
+        return self._fills.crosses(self._ledger.specs[symbol], side, price, self._ledger.present(symbol))
+
     def _match_new(self, account: Account, order: Order, now: Now) -> None:
-        spec = self._ledger.specs[order.symbol]
-        taker = self._fills.taker_price(spec, order.side, self._ledger.last_price(order.symbol))
-        if order.type == "MARKET" or within_limit(order.side, taker, order.price):
-            wanted = min(order.remaining, self._fills.quantity(spec, order.side, order.remaining))
-            if wanted > 0 and order.time_in_force != "GTX":
-                self.fill(account, order, wanted, taker, now, maker=False)
-        if order.is_open and (order.type == "MARKET" or order.time_in_force in ("IOC", "FOK")):
+        spec, present = self._ledger.specs[order.symbol], self._ledger.present(order.symbol)
+        if order.time_in_force != "GTX":
+            limit = None if order.type == "MARKET" else order.price
+            for level in self._fills.take(spec, order.side, order.remaining, limit, present):
+                self.fill(account, order, level.quantity, level.price, now, maker=False)
+        if not order.is_open:
+            return
+        if order.type == "MARKET" or order.time_in_force in ("IOC", "FOK"):
             self.close(order, "EXPIRED", now)
+        else:
+            self._fills.rest(spec, order, present)
 
     def fill(
         self,
@@ -285,8 +289,8 @@ class OrderBookKeeper:
             events.account_update(account, position, account.cross_wallet, mark, "ORDER", now.market_ms),
         )
         self._emit(account.name, events.order_trade_update(order, execution, now.market_ms, trade))
-        if not order.is_open and self.on_done is not None:
-            self.on_done(order, now)
+        if not order.is_open:
+            self._done(order, now)
         self._expire_useless_reducers(account, position, now)
 
     def _expire_useless_reducers(self, account: Account, position: Position, now: Now) -> None:
@@ -294,26 +298,26 @@ class OrderBookKeeper:
             if order.reduce_only and reducible(position.qty, order.side) <= 0:
                 self.close(order, "EXPIRED", now, expiry_reason=REDUCE_ONLY_REASON)
 
-    def on_price(self, symbol: str, now: Now) -> None:
-        """Fill resting limit orders that the last price reached, oldest first, at their own price."""
-        last = self._ledger.last_price(symbol)
-        spec = self._ledger.specs[symbol]
-        for order in self._ledger.open_orders(symbol=symbol):
+    def on_price(self, symbol: str, volume: Decimal, now: Now) -> None:
+        """Fill resting limit orders that the last price reached, at their own price. `volume` traded on the way."""
+        present, spec = self._ledger.present(symbol), self._ledger.specs[symbol]
+        self._fills.moved(spec, present, volume)
+        for order in self._fills.by_priority(self._ledger.open_orders(symbol=symbol)):
             if not order.is_open:
                 continue
             if order.time_in_force == "GTD" and 0 < order.good_till_date <= now.market_ms:
                 self.close(order, "EXPIRED", now)
                 continue
-            if not trades_through(order.side, order.price, last):
+            if not trades_through(order.side, order.price, present.last):
                 continue
             account = self._ledger.account(order.account)
             wanted = order.remaining
             if order.reduce_only:
                 held = self._ledger.position(account, symbol).qty
                 wanted = min(wanted, reducible(held, order.side))
-            wanted = min(wanted, self._fills.quantity(spec, order.side, wanted))
-            if wanted > 0:
-                self.fill(account, order, wanted, order.price, now, maker=True)
+            got = self._fills.reached(spec, order, wanted, present) if wanted > 0 else ZERO
+            if got > 0:
+                self.fill(account, order, got, order.price, now, maker=True)
 
     # -- ending --------------------------------------------------------------------------------------------
 
@@ -326,6 +330,10 @@ class OrderBookKeeper:
             order.account,
             events.order_trade_update(order, status, now.market_ms, expiry_reason=expiry_reason),
         )
+        self._done(order, now)
+
+    def _done(self, order: Order, now: Now) -> None:
+        self._fills.leave(order)
         if self.on_done is not None:
             self.on_done(order, now)
 

@@ -12,11 +12,7 @@ from breakwater.paper_venue.config import SymbolSpec
 from breakwater.paper_venue.errors import VenueError
 from breakwater.paper_venue.funding import next_funding
 from breakwater.paper_venue.ledger import Ledger
-from breakwater.paper_venue.market_events import (
-    best_prices,
-    book_quantity,
-    day_statistics,
-)
+from breakwater.paper_venue.market_events import Levels, best_texts, day_statistics
 from breakwater.paper_venue.markets.candle import INTERVALS
 from breakwater.paper_venue.model import Now
 from breakwater.paper_venue.money import money, plain
@@ -31,9 +27,10 @@ DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
 class MarketEndpoints:
     """Each method answers one path; `params` and `now` in, a JSON-ready object out."""
 
-    def __init__(self, ledger: Ledger, candles: CandleBook) -> None:
+    def __init__(self, ledger: Ledger, candles: CandleBook, levels: Levels) -> None:
         self._ledger = ledger
         self._candles = candles
+        self._levels = levels
 
     def ping(self, params: Params, now: Now) -> Json:
         return {}
@@ -175,14 +172,13 @@ class MarketEndpoints:
 
     def book_ticker(self, params: Params, now: Now) -> Json | list[Json]:
         def row(spec: SymbolSpec, last: Decimal) -> Json:
-            bid, ask = best_prices(spec, last)
-            qty = plain(book_quantity(spec, last))
+            bid, bid_quantity, ask, ask_quantity = best_texts(self._levels, spec.symbol)
             return {
                 "symbol": spec.symbol,
-                "bidPrice": plain(bid),
-                "bidQty": qty,
-                "askPrice": plain(ask),
-                "askQty": qty,
+                "bidPrice": bid,
+                "bidQty": bid_quantity,
+                "askPrice": ask,
+                "askQty": ask_quantity,
                 "lastUpdateId": self._ledger.state.counters.update_id,
                 "time": self._ledger.state.prices[spec.symbol].time,
             }
@@ -208,21 +204,21 @@ class MarketEndpoints:
         return self._one_or_all(params, row)
 
     def depth(self, params: Params, now: Now) -> Json:
-        """A synthetic book: the same quantity at every tick around the last price."""
+        """The book that fills are made from."""
         spec = self._ledger.spec(params.text("symbol"))
         limit = params.integer("limit") or 500
         if limit not in DEPTHS:
             raise VenueError(-4021, f"{limit} is not valid depth limit; use one of {', '.join(map(str, DEPTHS))}.")
-        last = self._ledger.last_price(spec.symbol)
-        qty = plain(book_quantity(spec, last))
-        levels = range(1, limit + 1)
-        bids = [last - spec.tick_size * i for i in levels]
+        bids, asks = (
+            [[plain(level.price), plain(level.quantity)] for level in self._levels(spec.symbol, side, limit)]
+            for side in ("BUY", "SELL")
+        )
         return {
             "lastUpdateId": self._ledger.state.counters.update_id,
             "E": now.market_ms,
             "T": now.market_ms,
-            "bids": [[plain(price), qty] for price in bids if price > 0],
-            "asks": [[plain(last + spec.tick_size * i), qty] for i in levels],
+            "bids": bids,
+            "asks": asks,
         }
 
 

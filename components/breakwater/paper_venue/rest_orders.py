@@ -77,7 +77,7 @@ class OrderEndpoints:
         if params.boolean("closePosition"):
             raise VenueError(-4136, "closePosition needs a STOP_MARKET or TAKE_PROFIT_MARKET order.")
         if params.text("priceMatch") not in (None, "NONE"):
-            raise errors.invalid_value("priceMatch", "this venue has no book to match; send a price")
+            raise errors.invalid_value("priceMatch", "this venue sets no prices; send one")
         price, time_in_force, until = ZERO, "GTC", 0
         if kind == "LIMIT":
             price = params.required_decimal("price")
@@ -142,7 +142,7 @@ class OrderEndpoints:
         if params.choice("side", SIDES, -1117, "Invalid side.") != order.side:
             raise errors.invalid_value("side", f"the order's side is {order.side}")
         if params.text("priceMatch") not in (None, "NONE"):
-            raise errors.invalid_value("priceMatch", "this venue has no book to match; send a price")
+            raise errors.invalid_value("priceMatch", "this venue sets no prices; send one")
         quantity, price = params.required_decimal("quantity"), params.required_decimal("price")
         modify_id = params.integer("modifyId")
         amend(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -19,7 +19,7 @@ from breakwater.domain.ids import DeskId
 from breakwater.domain.money import floor_to
 from breakwater.domain.signals import DataKind
 from breakwater.paper_venue.clock import to_ms, venue_now
-from breakwater.paper_venue.config import AccountConfig, VenueConfig, spec_for
+from breakwater.paper_venue.config import AccountConfig, Fills, VenueConfig, spec_for
 from breakwater.paper_venue.core import PaperVenue
 from breakwater.paper_venue.driver import backfill, drive
 from breakwater.paper_venue.markets import Crash, SyntheticMarket
@@ -57,18 +57,21 @@ class SeedReport:
     digest: str
 
 
-def run_seed(seed: int, *, seconds: float = SECONDS) -> SeedReport:
-    """Run one seed to its end, in virtual time. Raises what the simulation itself cannot take (a deadlock, a bug in it)."""
+def run_seed(seed: int, *, seconds: float = SECONDS, liquidity: Decimal | None = None) -> SeedReport:
+    """Run one seed to its end, in virtual time. Raises what the simulation itself cannot take (a deadlock, a bug in it).
+
+    With ``liquidity`` (USDT within 0.1 % of the price) the venue fills from a book of that depth, else everything at once.
+    """
     plan = plan_for(seed)
 
     async def main(simulation: Simulation) -> SeedReport:
-        return await _SeedRun(simulation, plan, seconds).run()
+        return await _SeedRun(simulation, plan, seconds, liquidity).run()
 
     return run_virtual(main, seed=seed, start=plan.begin - LEAD)
 
 
 class _SeedRun:
-    def __init__(self, simulation: Simulation, plan: SeedPlan, seconds: float) -> None:
+    def __init__(self, simulation: Simulation, plan: SeedPlan, seconds: float, liquidity: Decimal | None) -> None:
         self._sim = simulation
         self._plan = plan
         self._seconds = seconds
@@ -76,9 +79,13 @@ class _SeedRun:
         crashes = [Crash(plan.crash_at, plan.crash_depth)] if plan.crash_at else []
         self._market = SyntheticMarket(plan.seed, plan.symbols, aligned, crashes=crashes)
         account = AccountConfig("sim", PAPER_CREDENTIALS.api_key, PAPER_CREDENTIALS.secret, starting_balance=EQUITY)
+        symbols = tuple(map(spec_for, plan.symbols))
+        if liquidity is not None:
+            symbols = tuple(replace(spec, liquidity=liquidity) for spec in symbols)
         config = VenueConfig(
-            symbols=tuple(map(spec_for, plan.symbols)),
+            symbols=symbols,
             accounts=(account,),
+            fills=Fills.FULL if liquidity is None else Fills.BOOK,
             funding_interval_ms=plan.funding_every_s * 1000,
         )
         self.venue = PaperVenue(config)

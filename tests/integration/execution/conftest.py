@@ -27,11 +27,11 @@ from breakwater.domain.stop_state import StopState, StopView, Trigger, Trip
 from breakwater.exchange.client import Credentials, UsdmClient, make_client
 from breakwater.execution.service import ExecutionService
 from breakwater.paper_venue.clock import venue_now
-from breakwater.paper_venue.config import SymbolSpec, VenueConfig
+from breakwater.paper_venue.config import Fills, SymbolSpec, VenueConfig
 from breakwater.paper_venue.core import PaperVenue, Response
 from breakwater.paper_venue.faults.wire import FaultWire
 from breakwater.paper_venue.matching import FullFill
-from breakwater.paper_venue.model import Now, Tick
+from breakwater.paper_venue.model import Level, Now, Present, Tick
 from breakwater.runtime.bus import BusUnavailable
 from breakwater.runtime.context import ComponentContext
 from breakwater.runtime.events import (
@@ -88,8 +88,10 @@ class PartialFill(FullFill):
         super().__init__(config)
         self.most: Decimal | None = None
 
-    def quantity(self, spec: SymbolSpec, side: str, wanted: Decimal) -> Decimal:
-        return wanted if self.most is None else min(wanted, self.most)
+    def offered(
+        self, spec: SymbolSpec, side: str, quantity: Decimal, limit: Decimal | None, present: Present
+    ) -> list[Level]:
+        return super().offered(spec, side, quantity if self.most is None else min(quantity, self.most), limit, present)
 
 
 class FaultyVenue:
@@ -150,7 +152,7 @@ class Rig:
         self.data = DataKind.SYNTHETIC
         self.credentials = CREDENTIALS
         self.fill_model = PartialFill(config)
-        self.core = PaperVenue(config, fill_model=self.fill_model)
+        self.core = PaperVenue(config, fill_model=None if config.fills is Fills.BOOK else self.fill_model)
         self.venue = FaultyVenue(self.core)
         self.faults = FaultWire(self.core)
         self.broker = MemoryBroker()

@@ -42,6 +42,12 @@ def test_desk_with_mishaps_keeps_every_invariant(any_seed: int) -> None:
     assert not report.violations, f"seed {any_seed} ({report.plan}): " + "; ".join(map(str, report.violations))
 
 
+@pytest.mark.parametrize(("seed", "liquidity"), [(2, 100_000), (HOLDING, 600)])
+def test_desk_on_a_thin_book_keeps_every_invariant(seed: int, liquidity: int) -> None:
+    report = run_seed(seed, liquidity=Decimal(liquidity))
+    assert not report.violations, "; ".join(map(str, report.violations))
+
+
 def test_equal_seeds_run_equally_and_others_do_not() -> None:
     first, again, other = (run_seed(seed, seconds=120) for seed in (31, 31, 32))
     assert (first.digest, first.sometimes) == (again.digest, again.sometimes)

@@ -238,6 +238,10 @@ def test_instrument_without_a_filter_or_grid_is_refused() -> None:
     ]
     row = {"symbol": "BTCUSDT", "status": "SETTLING", "filters": filters}
     assert parse_instrument(row).trading is False
+    assert parse_instrument(row).multiplier_up is None
+    band = {"filterType": "PERCENT_PRICE", "multiplierUp": "1.0500", "multiplierDown": "0.9500"}
+    banded = parse_instrument(row | {"filters": [*filters, band]})
+    assert (banded.multiplier_up, banded.multiplier_down) == (D("1.05"), D("0.95"))
     with pytest.raises(VenueReplyError, match="MIN_NOTIONAL"):
         parse_instrument(row | {"filters": filters[:3]})
     with pytest.raises(VenueReplyError, match="tickSize"):

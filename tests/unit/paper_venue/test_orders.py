@@ -170,8 +170,8 @@ def test_partial_fill_model_leaves_the_rest_as_the_time_in_force_says() -> None:
     from breakwater.paper_venue.orders import NewOrder
 
     class Half(FullFill):
-        def quantity(self, spec: Any, side: str, wanted: Decimal) -> Decimal:
-            return min(wanted, Decimal("0.005"))
+        def offered(self, spec: Any, side: str, quantity: Decimal, limit: Any, present: Any) -> Any:
+            return super().offered(spec, side, min(quantity, Decimal("0.005")), limit, present)
 
     config = VenueConfig(accounts=(AccountConfig("desk", "k", "s"),))
     venue = PaperVenue(config, fill_model=Half(config))

@@ -95,12 +95,14 @@ def test_settings_of_a_pod_are_read_and_contradictions_are_named() -> None:
         "BREAKWATER_VENUE_URL": "http://main-paper-venue.desk-a.svc:8080",
         "BREAKWATER_MARKET_START": "2025-10-10T20:00:00Z",
         "BREAKWATER_CRASH_AFTER_MINUTES": "30",
+        "BREAKWATER_VENUE_FILLS": "book",
         "BREAKWATER_POLICY_MIRROR": "/etc/breakwater/policy/policy.json",
         "BREAKWATER_NAMESPACE": "desk-a",
         "BREAKWATER_STOP": "main",
     }
     found = load_settings(pod)
     assert (found.clock, found.namespace, found.stop_name, found.crash_after_minutes) == ("venue", "desk-a", "main", 30)
+    assert found.venue_fills == "book"
     assert (found.market_start, found.policy_mirror) == (
         datetime(2025, 10, 10, 20, tzinfo=UTC),
         Path("/etc/breakwater/policy/policy.json"),
@@ -111,6 +113,7 @@ def test_settings_of_a_pod_are_read_and_contradictions_are_named() -> None:
         "QT_PAPER_TRADING": "false",
         "STAGING_MODE": "true",
         "BREAKWATER_CRASH_AFTER_MINUTES": "1441",
+        "BREAKWATER_VENUE_FILLS": "half",
     }
     with pytest.raises(SettingsError) as caught:
         load_settings(wrong)
@@ -118,11 +121,12 @@ def test_settings_of_a_pod_are_read_and_contradictions_are_named() -> None:
     for part in (
         "BREAKWATER_CRASH_AFTER_MINUTES='1441': give whole minutes from 1 to 1440",
         "leave out BREAKWATER_SPEED",
+        "BREAKWATER_VENUE_FILLS='half': give full or book",
         "BREAKWATER_CLOCK=venue needs BREAKWATER_VENUE_URL",
         "BREAKWATER_CLOCK=venue belongs to Paper",
     ):
         assert part in text
-    assert len(caught.value.problems) == 4
+    assert len(caught.value.problems) == 5
 
 
 def test_bad_url_with_a_password_is_not_shown() -> None:
