@@ -86,8 +86,10 @@ class PaperVenue:
         self._liquidator.on_forced = self._publish_forced
         self._publisher = MarketPublisher(self.ledger, self.candles, self.streams, self.levels)
         self._order_endpoints = OrderEndpoints(self.ledger, self._orders, self._algos)
+        market = MarketEndpoints(self.ledger, self.candles, self.levels)
+        market.on_depth = self._publisher.depth.shown
         self._routes: Mapping[tuple[str, str], Route] = build_routes(
-            MarketEndpoints(self.ledger, self.candles, self.levels),
+            market,
             HistoryEndpoints(self.ledger, self.candles),
             AccountEndpoints(self.ledger, self._emit),
             self._order_endpoints,
@@ -163,6 +165,7 @@ class PaperVenue:
             self.ledger.state.market_ms = now.market_ms
             self._funding.pass_time(before, now)
         self._listen_keys.expire(now)
+        self.streams.cut_old(now.wall_ms)
         self._order_endpoints.expire_countdowns(now)
 
     def _settle(self) -> None:
@@ -174,9 +177,9 @@ class PaperVenue:
         self.streams.publish_user(self.ledger.account(account).listen_key, event)
 
     def _publish_forced(self, order: Order, now: Now) -> None:
-        stream = f"{order.symbol.lower()}@forceOrder"
-        if self.streams.wants(stream):
-            self.streams.publish(stream, events.force_order(order, now.market_ms))
+        for stream in (f"{order.symbol.lower()}@forceOrder", "!forceOrder@arr"):
+            if self.streams.wants(stream):
+                self.streams.publish(stream, events.force_order(order, now.market_ms))
 
     # -- market --------------------------------------------------------------------------------------------
 
@@ -257,7 +260,7 @@ class PaperVenue:
     ) -> StreamSession:
         """Open a WebSocket session. Raises StreamRefused for paths and streams that do not exist."""
         self._advance(now)
-        return self.streams.open(path_with_query, on_message, on_close)
+        return self.streams.open(path_with_query, on_message, on_close, now.wall_ms)
 
     # -- evidence and state --------------------------------------------------------------------------------
 

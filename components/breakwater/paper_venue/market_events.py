@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Decimal
 
 from breakwater.paper_venue.candles import CandleBook, LiveCandle
+from breakwater.paper_venue.depth_streams import DepthPublisher, Levels
 from breakwater.paper_venue.funding import next_funding
 from breakwater.paper_venue.ledger import Ledger
 from breakwater.paper_venue.markets.candle import INTERVALS
@@ -13,9 +13,6 @@ from breakwater.paper_venue.model import Level, Tick
 from breakwater.paper_venue.money import ZERO, money, plain
 from breakwater.paper_venue.streams import StreamHub
 from breakwater.paper_venue.wire import Json
-
-Levels = Callable[[str, str, int], list[Level]]
-"""Symbol, side (BUY: bids, SELL: asks) and count -> the best levels of that side, best first."""
 
 
 def best_texts(levels: Levels, symbol: str) -> tuple[str, str, str, str]:
@@ -45,6 +42,7 @@ class MarketPublisher:
         self._candles = candles
         self._hub = hub
         self._levels = levels
+        self.depth = DepthPublisher(hub, levels, self._next_id, self._last_id)
         self._last_sent: dict[str, int] = {}
 
     def publish(self, tick: Tick, closed: dict[str, LiveCandle]) -> None:
@@ -61,6 +59,9 @@ class MarketPublisher:
                     hub.publish(stream, self._kline(tick, interval, current, final=False))
         if hub.wants(f"{name}@bookTicker"):
             hub.publish(f"{name}@bookTicker", self._book_ticker(tick))
+        if hub.wants("!bookTicker"):
+            hub.publish("!bookTicker", self._book_ticker(tick))
+        self.depth.publish(tick)
         for channel in ("trade", "aggTrade"):
             if hub.wants(f"{name}@{channel}"):
                 hub.publish(f"{name}@{channel}", self._trade(tick, channel))
@@ -70,6 +71,21 @@ class MarketPublisher:
         for channel in ("miniTicker", "ticker"):
             if self._due(f"{name}@{channel}", tick.time_ms, 1000):
                 hub.publish(f"{name}@{channel}", self._ticker(tick, channel))
+        self._publish_all(tick)
+
+    def _publish_all(self, tick: Tick) -> None:
+        """The streams of every symbol, each at its own pace."""
+        for stream, pace_ms in (("!markPrice@arr@1s", 1000), ("!markPrice@arr", 3000)):
+            if self._due(stream, tick.time_ms, pace_ms):
+                self._hub.publish_list(stream, [self._mark(last) for last in self._last_ticks(tick)])
+        for stream, channel in (("!miniTicker@arr", "miniTicker"), ("!ticker@arr", "ticker")):
+            if self._due(stream, tick.time_ms, 1000):
+                self._hub.publish_list(stream, [self._ticker(last, channel) for last in self._last_ticks(tick)])
+
+    def _last_ticks(self, tick: Tick) -> list[Tick]:
+        """What each symbol traded at last, as of now."""
+        prices = self._ledger.state.prices
+        return [Tick(symbol, tick.time_ms, prices[symbol].price) for symbol in self._ledger.specs if symbol in prices]
 
     def _due(self, stream: str, time_ms: int, pace_ms: int) -> bool:
         if not self._hub.wants(stream):
@@ -125,6 +141,9 @@ class MarketPublisher:
 
     def _next_id(self) -> int:
         self._ledger.state.counters.update_id += 1
+        return self._ledger.state.counters.update_id
+
+    def _last_id(self) -> int:
         return self._ledger.state.counters.update_id
 
     def _trade(self, tick: Tick, channel: str) -> Json:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 
 from breakwater.paper_venue import errors
 from breakwater.paper_venue.algo_orders import ALGO_TYPES
 from breakwater.paper_venue.candles import CandleBook, kline_row
 from breakwater.paper_venue.config import SymbolSpec
+from breakwater.paper_venue.depth_streams import Levels
 from breakwater.paper_venue.errors import VenueError
 from breakwater.paper_venue.funding import next_funding
 from breakwater.paper_venue.ledger import Ledger
-from breakwater.paper_venue.market_events import Levels, best_texts, day_statistics
+from breakwater.paper_venue.market_events import best_texts, day_statistics
 from breakwater.paper_venue.markets.candle import INTERVALS
-from breakwater.paper_venue.model import Now
+from breakwater.paper_venue.model import Level, Now
 from breakwater.paper_venue.money import money, plain
 from breakwater.paper_venue.params import Params
 from breakwater.paper_venue.wire import Json
@@ -31,6 +32,8 @@ class MarketEndpoints:
         self._ledger = ledger
         self._candles = candles
         self._levels = levels
+        self.on_depth: Callable[[str, list[Level], list[Level]], None] = lambda symbol, bids, asks: None
+        """Told of each snapshot of a book that is shown: symbol, bids, asks."""
 
     def ping(self, params: Params, now: Now) -> Json:
         return {}
@@ -209,16 +212,14 @@ class MarketEndpoints:
         limit = params.integer("limit") or 500
         if limit not in DEPTHS:
             raise VenueError(-4021, f"{limit} is not valid depth limit; use one of {', '.join(map(str, DEPTHS))}.")
-        bids, asks = (
-            [[plain(level.price), plain(level.quantity)] for level in self._levels(spec.symbol, side, limit)]
-            for side in ("BUY", "SELL")
-        )
+        bids, asks = (self._levels(spec.symbol, side, limit) for side in ("BUY", "SELL"))
+        self.on_depth(spec.symbol, bids, asks)
         return {
             "lastUpdateId": self._ledger.state.counters.update_id,
             "E": now.market_ms,
             "T": now.market_ms,
-            "bids": bids,
-            "asks": asks,
+            "bids": [[plain(level.price), plain(level.quantity)] for level in bids],
+            "asks": [[plain(level.price), plain(level.quantity)] for level in asks],
         }
 
 

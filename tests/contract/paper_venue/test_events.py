@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from binance_sdk_derivatives_trading_usds_futures.websocket_streams import models as sdk_models
 from tests.contract.paper_venue.endpoints import BTC
 
+from breakwater.paper_venue.channels import OF_ALL, group_of
 from breakwater.paper_venue.core import PaperVenue
 from breakwater.paper_venue.model import Now
 
@@ -24,7 +26,7 @@ class MarketRow:
 
     event: str
     stream: str
-    watch: Callable[[Any], Awaitable[Any]]
+    watch: Callable[[Any], Awaitable[Any]] | None
     model: Any
     unsent: frozenset[str] = frozenset()
     why_no_model: str = ""
@@ -79,6 +81,18 @@ MARKET = (
         sdk_models.AggregateTradeStreamsResponse,
     ),
     MarketRow(
+        "depthUpdate",
+        "btcusdt@depth",
+        lambda x: x.watch_order_book(BTC),
+        sdk_models.DiffBookDepthStreamsResponse,
+    ),
+    MarketRow(
+        "depthUpdate",
+        "btcusdt@depth20@100ms",
+        None,
+        sdk_models.PartialBookDepthStreamsResponse,
+    ),
+    MarketRow(
         "trade",
         "btcusdt@trade",
         lambda x: x.watch_trades(BTC),
@@ -120,7 +134,7 @@ def listen(venue: PaperVenue, path: str) -> list[dict[str, Any]]:
     """All messages of a connection from now on."""
     seen: list[dict[str, Any]] = []
     market_ms = venue.to_state().market_ms
-    venue.open_stream(path, Now(market_ms, market_ms), lambda text: seen.append(json.loads(text)))
+    venue.open_stream(path, Now(market_ms, round(time.time() * 1000)), lambda text: seen.append(json.loads(text)))
     return seen
 
 
@@ -145,21 +159,24 @@ def test_every_promised_event_is_in_the_tables() -> None:
     assert [row.event for row in USER if (row.watch is None) != bool(row.why_unwatched)] == []
 
 
-@pytest.mark.parametrize("row", [row for row in MARKET if row.model], ids=lambda row: row.event)
+@pytest.mark.parametrize("row", [row for row in MARKET if row.model], ids=lambda row: row.stream)
 def test_sdk_models_accept_the_market_event(
     row: MarketRow, venue: PaperVenue, move: Callable[[str, str, int], None]
 ) -> None:
-    seen = listen(venue, f"/market/ws/{row.stream}")
+    group = group_of(row.stream.partition("@")[2])
+    assert group is not None
+    seen = listen(venue, f"/{group}/ws/{row.stream}")
     move("BTCUSDT", "60100", 5)
     (raw,) = seen
     assert raw["e"] == row.event
     assert unsent(row.model.from_dict(raw), raw) == row.unsent
 
 
-@pytest.mark.parametrize("row", MARKET, ids=lambda row: row.event)
+@pytest.mark.parametrize("row", [row for row in MARKET if row.watch], ids=lambda row: row.stream)
 async def test_ccxt_reads_the_market_event(
     row: MarketRow, exchange: Any, venue: PaperVenue, move: Callable[[str, str, int], None]
 ) -> None:
+    assert row.watch is not None
     task = asyncio.ensure_future(row.watch(exchange))
     async with asyncio.timeout(10):
         while not venue.streams.wants(row.stream) and not task.done():  # noqa: ASYNC110 - another program's subscription
@@ -192,3 +209,72 @@ async def test_ccxt_reads_the_user_event(row: UserRow, exchange: Any, venue: Pap
             await asyncio.sleep(0.01)
         await row.act(exchange)
         assert await task
+
+
+ALL_SYMBOLS = (
+    ("!bookTicker", sdk_models.AllBookTickersStreamResponse, lambda x: x.watch_bids_asks()),
+    ("!markPrice@arr@1s", sdk_models.MarkPriceStreamForAllMarketResponseInner, lambda x: x.watch_mark_prices()),
+    ("!miniTicker@arr", sdk_models.AllMarketMiniTickersStreamResponseInner, lambda x: x.watch_tickers()),
+    (
+        "!ticker@arr",
+        sdk_models.AllMarketTickersStreamsResponseInner,
+        lambda x: x.watch_tickers(None, {"name": "ticker"}),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("stream", "model", "watch"), ALL_SYMBOLS, ids=lambda value: value if isinstance(value, str) else ""
+)
+async def test_stream_of_all_symbols_is_read_by_the_sdk_and_by_ccxt(
+    stream: str, model: Any, watch: Any, exchange: Any, venue: PaperVenue, move: Callable[[str, str, int], None]
+) -> None:
+    seen = listen(venue, f"/{OF_ALL[stream]}/ws/{stream}")
+    task = asyncio.ensure_future(watch(exchange)) if watch else None
+    async with asyncio.timeout(10):
+        while task is not None and venue.streams.listeners(stream) < 2 and not task.done():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        move("BTCUSDT", "60100", 5)
+        parsed = await task if task else {}
+    (raw,) = seen
+    if isinstance(raw, list):
+        assert {row["s"] for row in raw} == {"BTCUSDT", "ETHUSDT", "SOLUSDT"}
+        assert [unsent(model.from_dict(row), row) for row in raw] == [set()] * 3
+    else:
+        assert unsent(model.from_dict(raw), raw) == set()
+    assert not watch or BTC in parsed
+
+
+@pytest.mark.parametrize("stream", ["btcusdt@forceOrder", "!forceOrder@arr"])
+async def test_liquidation_is_told_to_everybody(
+    stream: str, exchange: Any, venue: PaperVenue, move: Callable[[str, str, int], None]
+) -> None:
+    seen = listen(venue, f"/market/ws/{stream}")
+    await exchange.set_leverage(100, BTC)
+    await exchange.create_order(BTC, "market", "buy", 10)
+    watching = asyncio.ensure_future(exchange.watch_liquidations(BTC))
+    async with asyncio.timeout(10):
+        while venue.streams.listeners("btcusdt@forceOrder") < (2 if "btc" in stream else 1):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        move("BTCUSDT", "50000", 5)
+        (parsed,) = await watching
+    model = sdk_models.LiquidationOrderStreamsResponse.from_dict(seen[0])
+    assert unsent(model, seen[0]) == set()
+    assert (parsed["symbol"], seen[0]["o"]["S"]) == (BTC, "SELL")
+
+
+async def test_order_book_that_ccxt_keeps_from_changes_is_the_venues_own(
+    exchange: Any, venue: PaperVenue, move: Callable[[str, str, int], None]
+) -> None:
+    watching = asyncio.ensure_future(exchange.watch_order_book(BTC))
+    async with asyncio.timeout(20):
+        await watching
+        for seconds in range(1, 20):
+            again = asyncio.ensure_future(exchange.watch_order_book(BTC))
+            await asyncio.sleep(0.02)
+            move("BTCUSDT", str(60_000 + 7 * seconds), seconds)
+            book = await again
+    shown = await exchange.fapiPublicGetDepth({"symbol": "BTCUSDT", "limit": 1000})
+    for side in ("bids", "asks"):
+        theirs = [[float(price), float(amount)] for price, amount in shown[side]]
+        assert [list(level[:2]) for level in book[side]] == theirs

@@ -40,7 +40,7 @@ def test_mark_price_streams_keep_their_pace_in_market_time(client: Any) -> None:
 
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("/nowhere", 404), ("/ws/btcusdt@depth", 400), ("/ws/xrpusdt@trade", 400), ("/private/ws?listenKey=x", 400)],
+    [("/nowhere", 404), ("/ws/btcusdt@depth7", 400), ("/ws/xrpusdt@trade", 400), ("/private/ws?listenKey=x", 400)],
 )
 def test_unknown_stream_path_is_refused(client: Any, path: str, status: int) -> None:
     with pytest.raises(StreamRefused) as refused:
@@ -83,3 +83,71 @@ def test_callback_may_trade_on_what_it_hears(client: Any) -> None:
     client.venue.open_stream("/ws/btcusdt@markPrice@1s", client.now, on_mark)
     client.tick("60000")
     assert done[0]["status"] == "FILLED"
+
+
+@pytest.mark.parametrize(
+    ("path", "served"),
+    [
+        ("/public/ws/btcusdt@bookTicker", True),
+        ("/market/ws/btcusdt@bookTicker", False),
+        ("/private/ws/btcusdt@bookTicker", False),
+        ("/public/ws/btcusdt@aggTrade", False),
+        ("/market/ws/btcusdt@aggTrade", True),
+        ("/ws/btcusdt@aggTrade", True),
+    ],
+)
+def test_stream_on_another_groups_path_is_taken_and_stays_silent(client: Any, path: str, served: bool) -> None:
+    seen: list[str] = []
+    client.venue.open_stream(path, client.now, seen.append)
+    client.tick("60100", seconds=1)
+    assert bool(seen) is served
+
+
+@pytest.mark.parametrize(("group", "served"), [("private", True), ("market", False)])
+def test_account_events_come_on_the_private_path_alone(client: Any, group: str, served: bool) -> None:
+    key = client.ok("POST", "/fapi/v1/listenKey")["listenKey"]
+    seen: list[str] = []
+    client.venue.open_stream(f"/{group}/ws?listenKey={key}", client.now, seen.append)
+    client.order("BUY", "0.01")
+    assert bool(seen) is served
+
+
+def test_connection_is_cut_when_it_is_a_day_old_and_another_one_lives_on(client: Any) -> None:
+    closed: list[str] = []
+    for name in ("old", "young"):
+        client.venue.open_stream(
+            "/ws/btcusdt@bookTicker", client.now, lambda _: None, lambda name=name: closed.append(name)
+        )
+        client.wall_ms += 60_000
+    client.wall_ms += 24 * 3_600_000 - 120_000
+    client.tick("60100", seconds=1)
+    assert closed == ["old"]
+    client.wall_ms += 60_000
+    client.tick("60100", seconds=1)
+    assert closed == ["old", "young"]
+
+
+def test_client_that_asks_more_than_ten_times_a_second_is_cut(client: Any) -> None:
+    closed: list[int] = []
+    session = client.venue.open_stream("/ws", client.now, lambda _: None, lambda: closed.append(1))
+    for _ in range(10):
+        session.receive('{"method":"LIST_SUBSCRIPTIONS","id":1}', client.now)
+    assert closed == []
+    session.receive('{"method":"LIST_SUBSCRIPTIONS","id":1}', client.now)
+    assert closed == [1]
+
+
+def test_depth_stream_chains_and_keeps_its_pace(client: Any) -> None:
+    events: list[dict[str, Any]] = []
+    client.venue.open_stream("/public/ws/btcusdt@depth@500ms", client.now, lambda t: events.append(json.loads(t)))
+    best: list[dict[str, Any]] = []
+    client.venue.open_stream("/public/ws/btcusdt@depth5", client.now, lambda t: best.append(json.loads(t)))
+    snapshot = client.ok("GET", "/fapi/v1/depth", symbol="BTCUSDT", limit=1000)
+    for price in ("60010", "60020", "60030", "60040"):
+        client.tick(price, seconds=0.25)
+    assert len(events) == 2
+    assert events[0]["U"] <= snapshot["lastUpdateId"] + 1 <= events[0]["u"]
+    assert events[1]["pu"] == events[0]["u"]
+    assert ["60040", "0"] not in events[1]["b"]
+    assert len(best) == 4
+    assert all(len(event["b"]) <= 5 for event in best)
