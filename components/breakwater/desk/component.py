@@ -17,6 +17,7 @@ import structlog
 from fastapi import APIRouter
 
 from breakwater.desk.bus_counts import BusCounts
+from breakwater.desk.governing import count_requests, shared_governor
 from breakwater.desk.interruption import until_failed, until_interrupted
 from breakwater.desk.venue_endpoints import market_data_kind, venue_endpoints
 from breakwater.domain.policy import TradingMode
@@ -47,6 +48,7 @@ from breakwater.runtime.tightened_policy import TightenedPolicy
 if TYPE_CHECKING:
     from breakwater.domain.ids import Symbol
     from breakwater.exchange.client import UsdmClient
+    from breakwater.exchange.governor import Governor
     from breakwater.market_data.history import PublicHistory
     from breakwater.runtime.events import CandleClosed
 
@@ -69,6 +71,7 @@ class _Parts:
     token: str | None
     closing: contextlib.AsyncExitStack
     """What to close at the end."""
+    governor: Governor
     routers: list[APIRouter] = field(default_factory=list)
     instruments: InstrumentBook = field(default_factory=InstrumentBook)
     announces_instruments: bool = False
@@ -97,6 +100,7 @@ class _Parts:
             credentials,
             self.clocks.infra,
             test_orders_only=settings.mode is TradingMode.STAGING,
+            governor=self.governor,
         )
         self.closing.push_async_callback(client.close)
         if settings.mode is TradingMode.PAPER:
@@ -138,7 +142,8 @@ def _public_history(parts: _Parts) -> Callable[[Symbol], Coroutine[Any, Any, Seq
         from breakwater.market_data.history import HistoryError, PublicHistory
 
         if not made:
-            made.append(PublicHistory(venue_endpoints(parts.settings)[0].http_base, parts.clocks.market))
+            address = venue_endpoints(parts.settings)[0].http_base
+            made.append(PublicHistory(address, parts.clocks.market, parts.governor))
             parts.closing.push_async_callback(made[0].close)
         while True:
             try:
@@ -326,7 +331,8 @@ async def _run(name: str, settings: Settings, redis_url: str) -> None:
             policy=TightenedPolicy(policy, settings.limits),
             data=lived.data,
         )
-        parts = _Parts(settings, lived, bus, context, policy, token, closing)
+        governor = shared_governor(name, settings, redis_url, clocks.infra, closing)
+        parts = _Parts(settings, lived, bus, context, policy, token, closing, governor)
         if not writer:
 
             async def look(_: Event) -> None:
@@ -374,6 +380,7 @@ async def _serve(parts: _Parts, service: Service) -> None:
     settings, bus = parts.settings, parts.bus
     metrics = Metrics(desk=settings.desk, component=service.name, version=version("breakwater"))
     metrics.watch_connected(lambda: bus.connected)
+    count_requests(metrics, parts.governor)
     BusCounts(metrics, [bus])
     app = component_app([service], metrics, parts.clocks.infra, routers=parts.routers, token=parts.token)
     server = HttpServer(app, settings.http_host, settings.http_port)

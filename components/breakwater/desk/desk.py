@@ -20,6 +20,7 @@ from breakwater.domain.orders import OrderRole
 from breakwater.domain.policy import TradingMode
 from breakwater.domain.stop_state import StopState
 from breakwater.emergency_stop.service import EmergencyStopService
+from breakwater.exchange.governor import Governor
 from breakwater.execution.gate_watch import GateClosed
 from breakwater.execution.service import ExecutionService
 from breakwater.health_monitor.service import HealthMonitor
@@ -102,6 +103,11 @@ class Desk:
             data=self.ports.data,
             random=self.ports.random(component),
         )
+
+    @property
+    def governor(self) -> Governor:
+        """Where execution's requests to the venue wait for their turn."""
+        return self._clients[1].governor
 
     def add(self, component: Service) -> None:
         """Run one more component with the desk (its page, an observer). Before ``start``."""

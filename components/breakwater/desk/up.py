@@ -22,6 +22,7 @@ from breakwater.dashboard.service import DashboardService
 from breakwater.dashboard.view import DeskFacts
 from breakwater.desk.bus_counts import BusCounts
 from breakwater.desk.desk import Desk
+from breakwater.desk.governing import count_requests
 from breakwater.desk.market import MARKET_FILE, ChosenMarket, choose_market, read_record, write_record
 from breakwater.desk.metrics_feed import MetricsFeed
 from breakwater.desk.observer import Observer
@@ -224,6 +225,7 @@ def _app(desk: Desk, page: DashboardService, ports: DeskPorts, host: str, token:
     ]
     metrics = Metrics(desk=ports.desk, component="desk", version=_version())
     BusCounts(metrics, desk.buses)
+    count_requests(metrics, desk.governor)
     desk.add(MetricsFeed(desk.context("metrics"), metrics))
     return component_app(desk.components, metrics, ports.clocks.infra, routers=routers, token=token)
 

@@ -9,11 +9,14 @@ from breakwater.desk.ports import PAPER_CREDENTIALS, DeskPorts
 from breakwater.domain.ids import DeskId
 from breakwater.domain.signals import DataKind
 from breakwater.exchange.client import Credentials, Endpoint, make_client
+from breakwater.exchange.governor import Governor
 from breakwater.runtime.bus import Bus
 from breakwater.runtime.clocks import Clocks
 from breakwater.runtime.file_disk import FileDisk
 from breakwater.runtime.redis_bus import DURABLE_PRODUCERS, RedisBus
 from breakwater.runtime.redis_kv import RedisKeyValueStore
+from breakwater.runtime.redis_rate import RedisSharedBudget
+from breakwater.runtime.settings import DEFAULT_VENUE_ADDRESS
 from breakwater.runtime.valkey_server import EmbeddedServer, find_server
 
 
@@ -37,6 +40,7 @@ class RealPorts:
         self._redis_url = redis_url
         self._disks: dict[str, FileDisk] = {}
         self._store: RedisKeyValueStore | None = None
+        self._shared: RedisSharedBudget | None = None
 
     async def start(self) -> DeskPorts:
         """Start the embedded server if there is one; ask for a sign of life. Raises ServerError, StoreUnavailable."""
@@ -47,6 +51,11 @@ class RealPorts:
         self._store = RedisKeyValueStore(self._redis_url, self._clocks.infra)
         # Buses would wait for it and go on without: right for a desk that runs, not for a person who mistyped an address.
         await self._store.ping()
+        if self.server is None:  # other desks on that Redis may reach the venue from the same address
+            self._shared = RedisSharedBudget(
+                self._redis_url, address=DEFAULT_VENUE_ADDRESS, member=f"{self._desk}/desk"
+            )
+        governor = Governor(self._clocks.infra, shared=self._shared)
         return DeskPorts(
             desk=self._desk,
             clocks=self._clocks,
@@ -54,13 +63,15 @@ class RealPorts:
             kv=self._store,
             bus=self._bus,
             disk=self._disk,
-            client=lambda credentials: make_client(self._venue, credentials, self._clocks.infra),
+            client=lambda credentials: make_client(self._venue, credentials, self._clocks.infra, governor=governor),
             # Jitter only: nothing that has to be secret or repeatable.
             random=random.Random,
             credentials=self._credentials or PAPER_CREDENTIALS,
         )
 
     async def stop(self) -> None:
+        if self._shared is not None:
+            await self._shared.close()
         if self._store is not None:
             await self._store.close()
         for disk in self._disks.values():

@@ -66,5 +66,7 @@ class GateFacts(msgspec.Struct, frozen=True, gc=False):
     """Non-empty: what the desk does may not be kept (its buffer is full, its disk fails); says why."""
     venue_trouble: str = ""
     """Non-empty: nothing may be opened at this venue (its key, its clock, a change of address, not cleared for Live); says why."""
+    venue_ban: str = ""
+    """Non-empty: the venue shut this address out; says until when and what to do."""
     already_executed: bool = False
     """This proposal was journaled before."""

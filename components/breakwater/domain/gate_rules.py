@@ -139,6 +139,8 @@ def closed_because(facts: GateFacts) -> Refusal | None:
         return Refusal(RefusalCode.POLICY_ON_HOLD, f"the trading policy is on hold: {facts.policy_hold}")
     if facts.events_trouble:
         return Refusal(RefusalCode.EVENTS_NOT_SAFE, f"what the desk does may not be kept: {facts.events_trouble}")
+    if facts.venue_ban:
+        return Refusal(RefusalCode.VENUE_BANNED, facts.venue_ban)
     if facts.venue_trouble:
         return Refusal(RefusalCode.VENUE_NOT_CLEARED, f"nothing may be opened at this venue: {facts.venue_trouble}")
     if not facts.reconciled:

@@ -13,11 +13,14 @@ import aiohttp
 import ccxt.pro
 import structlog
 
+from breakwater.domain.request_costs import cost_of
 from breakwater.exchange.endpoints import BINANCE as BINANCE
 from breakwater.exchange.endpoints import Endpoint as Endpoint
 from breakwater.exchange.endpoints import rebased
+from breakwater.exchange.errors import VenuePausedError
 from breakwater.exchange.failover import Failover
 from breakwater.exchange.fence import FencedConnector, WireFence
+from breakwater.exchange.governor import Governor, PausedError, current_lane
 from breakwater.exchange.wire import Reply, Request, before_wire, current_wire
 from breakwater.runtime.clocks import InfraClock
 
@@ -46,6 +49,8 @@ class UsdmClient(ccxt.pro.binanceusdm):  # type: ignore[misc]
     clock: InfraClock
     fence: WireFence
     failover: Failover
+    governor: Governor
+    """Every request to the futures API waits for its turn here, before it is signed."""
     tap: Callable[[Mapping[str, Any]], bool | None] | None = None
     """Sees every stream message before ccxt does. ccxt drops some (``listenKeyExpired``, fills of liquidations) and
     merges others that arrive together; nothing is lost here. True: ccxt need not see it. Must not raise."""
@@ -142,6 +147,23 @@ class UsdmClient(ccxt.pro.binanceusdm):  # type: ignore[misc]
             self.clients.clear()
             await asyncio.gather(*(hang_up(stream) for stream in streams))
 
+    async def fetch2(
+        self,
+        path: str,
+        api: Any = "public",
+        method: str = "GET",
+        params: Any = None,
+        config: Any = None,
+    ) -> Any:
+        params = {} if params is None else params
+        name = api if isinstance(api, str) else str(api[0])
+        if name.startswith("fapi"):
+            try:
+                await self.governor.take(cost_of(method, api_path(name, path), params), current_lane.get())
+            except PausedError as why:
+                raise VenuePausedError(why) from why
+        return await super().fetch2(path, api, method, params, {} if config is None else config)
+
     async def fetch(
         self, url: str, method: str = "GET", headers: dict[str, str] | None = None, body: str | None = None
     ) -> Any:
@@ -180,8 +202,9 @@ class UsdmClient(ccxt.pro.binanceusdm):  # type: ignore[misc]
             self.failover.answered(url)
         else:
             self._lost(url, f"HTTP {code}", connected=True)
+        reply = Reply(code, {name.lower(): value for name, value in response_headers.items()}, response_body)
+        self.governor.note(reply)
         if (wire := current_wire.get()) is not None:
-            reply = Reply(code, {name.lower(): value for name, value in response_headers.items()}, response_body)
             for request in reversed(wire.requests):
                 if request.url == url and request.method == method and request.reply is None:
                     request.reply = reply
@@ -194,6 +217,12 @@ class UsdmClient(ccxt.pro.binanceusdm):  # type: ignore[misc]
         if self.tap is not None and isinstance(message, Mapping) and self.tap(message):
             return
         super().handle_message(client, message)
+
+
+def api_path(api: str, path: str) -> str:
+    """The path at the venue of what ccxt calls ``path`` of its ``api``: ``fapiPrivateV3``, ``account``."""
+    version = api[-2:].lower() if api.endswith(("V2", "V3")) else "v1"
+    return f"/fapi/{version}/{path}"
 
 
 async def hang_up(stream: Any) -> None:
@@ -233,13 +262,14 @@ def make_client(
     session: Any = None,
     timeout_s: float = 10.0,
     test_orders_only: bool = False,
+    governor: Governor | None = None,
 ) -> UsdmClient:
     """A client for ``endpoint``, or for several addresses of one venue. Call inside a running loop; ``await close()`` it.
 
     Nothing but these addresses can be reached with it; with ``test_orders_only`` nothing there can be changed either.
     ``session`` replaces ccxt's own aiohttp session (the caller closes it). ccxt's throttle and retries are off: pacing,
     retrying and looking up unknown outcomes are ours. Streams need market data: ``await load_markets()`` first.
-    Raises AddressNotAllowedError.
+    Clients of one address share a ``governor``; without one the client gets its own. Raises AddressNotAllowedError.
     """
     endpoints = (endpoint,) if isinstance(endpoint, Endpoint) else tuple(endpoint)
     fence = WireFence(endpoints, test_orders_only=test_orders_only)
@@ -263,6 +293,7 @@ def make_client(
     client.clock = clock
     client.fence = fence
     client.failover = Failover(endpoints, clock)
+    client.governor = governor or Governor(clock)
     client._closing = set()
     client._proven = set()
     client.point_at(endpoints[0])

@@ -7,16 +7,16 @@ may have, so look it up by client id before anything is sent again. When in doub
 from __future__ import annotations
 
 import enum
-import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
 import aiohttp
 import ccxt
 
+from breakwater.exchange.governor import PausedError
 from breakwater.exchange.reader import VenueReplyError
-from breakwater.exchange.wire import Reply, Request, Wire, current_wire
+from breakwater.exchange.wire import LOAD_CODES, SHUT_OUT, Reply, Request, Wire, binance_error, current_wire, number_in
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -37,9 +37,6 @@ class Outcome(enum.StrEnum):
 
 OUTCOME_UNKNOWN_CODES = frozenset({-1000, -1001, -1006, -1007, -1099})
 """Binance codes whose meaning is "we do not know whether it was done"."""
-
-LOAD_CODES = frozenset({-1003, -1004, -1008, -1015})
-"""Refused before the matching engine saw it: too many requests or orders, server busy, system-level throttle."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +67,14 @@ class Attempt(Generic[T]):
         return cast(T, self.value)
 
 
+class VenuePausedError(ccxt.RateLimitExceeded):  # type: ignore[misc]
+    """A PausedError as ccxt's callers know it: nothing was sent."""
+
+    def __init__(self, why: PausedError) -> None:
+        super().__init__(str(why))
+        self.wait_s = why.wait_s
+
+
 class VenueCallError(Exception):
     """A call that was not accepted, for callers with no use for the verdict's details."""
 
@@ -97,11 +102,13 @@ async def attempt(call: Awaitable[V], parse: Callable[[V], T]) -> Attempt[T]:
 
 
 def _verdict(error: Exception, request: Request | None) -> Attempt[Any]:
+    if isinstance(error, VenuePausedError):
+        return Attempt(Outcome.RATE_LIMITED, message=str(error), retry_after_s=error.wait_s, error=error)
     if request is None:
         return Attempt(Outcome.NOT_SENT, message=_text(error), error=error)
     if request.reply is None:
         return Attempt(_without_reply(error, request), message=_text(error), error=error)
-    code, text = _binance_error(request.reply.body)
+    code, text = binance_error(request.reply.body)
     return Attempt(
         _with_reply(error, request.reply.status, code),
         code=code,
@@ -120,7 +127,7 @@ def _without_reply(error: Exception, request: Request) -> Outcome:
 
 
 def _with_reply(error: Exception, status: int, code: int | None) -> Outcome:
-    if status in {418, 403}:
+    if status in SHUT_OUT:
         return Outcome.BANNED
     if status == 429 or code in LOAD_CODES:
         return Outcome.RATE_LIMITED
@@ -140,34 +147,11 @@ def _facts(source: Request | Reply | None) -> dict[str, Any]:
     headers = reply.headers
     return {
         "status": reply.status,
-        "retry_after_s": _number(headers, "retry-after", float),
-        "used_weight_1m": _number(headers, "x-mbx-used-weight-1m", int),
-        "order_count_10s": _number(headers, "x-mbx-order-count-10s", int),
-        "order_count_1m": _number(headers, "x-mbx-order-count-1m", int),
+        "retry_after_s": number_in(headers, "retry-after", float),
+        "used_weight_1m": number_in(headers, "x-mbx-used-weight-1m", int),
+        "order_count_10s": number_in(headers, "x-mbx-order-count-10s", int),
+        "order_count_1m": number_in(headers, "x-mbx-order-count-1m", int),
     }
-
-
-def _number(headers: Mapping[str, str], name: str, kind: Callable[[str], V]) -> V | None:
-    try:
-        return kind(headers[name])
-    except (KeyError, ValueError):
-        return None
-
-
-def _binance_error(body: str) -> tuple[int | None, str]:
-    """Code and message of a Binance error body, ``(None, "")`` for any other. A list of one error counts as that error."""
-    try:
-        content = json.loads(body)
-    except ValueError:
-        return None, ""
-    if isinstance(content, list) and len(content) == 1:
-        content = content[0]
-    if not isinstance(content, dict):
-        return None, ""
-    try:
-        return int(content["code"]), str(content.get("msg", ""))
-    except (KeyError, TypeError, ValueError):
-        return None, ""
 
 
 def _text(error: Exception) -> str:

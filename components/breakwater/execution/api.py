@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from breakwater.domain.gate import GateState
 from breakwater.domain.money import plain
+from breakwater.domain.rate_budget import Lane
 from breakwater.execution.service import ExecutionService, NotStarted
 from breakwater.runtime.bearer import bearer_matches
 from breakwater.runtime.policy_store import policy_brief
@@ -120,8 +121,8 @@ def describe(service: ExecutionService) -> dict[str, Any]:
             "fills_not_from_stream": parts.fills.from_rest,
             "comparisons": parts.reconciler.rounds,
             "entries_refused": parts.entries.refused,
-            "entries_paced": parts.limiter.waits,
-            "bans": parts.limiter.bans,
+            "entries_paced": parts.governor.waits[Lane.ENTRIES],
+            "bans": parts.governor.bans,
             "gate_closings": parts.gate.closings,
             "address_changes": parts.client.failover.switches,
             "standstills": parts.dead_man.pauses,

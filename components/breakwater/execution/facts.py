@@ -40,9 +40,11 @@ class FactFinder:
         *,
         events_trouble: Callable[[], str] = str,
         venue_trouble: Callable[[], str] = str,
+        venue_ban: Callable[[], str] = str,
     ) -> None:
         self._venue_trouble = venue_trouble
         self._events_trouble = events_trouble
+        self._venue_ban = venue_ban
         self._books = books
         self._policy = policy
         self._instruments = instruments
@@ -104,6 +106,7 @@ class FactFinder:
             policy_hold=in_force.hold if in_force else "",
             events_trouble=self._events_trouble(),
             venue_trouble=self._venue_trouble(),
+            venue_ban=self._venue_ban(),
             reconciled=books.reconciled,
             passive_breach=_passive_breach(gross, equity, limits, len(positions)),
             instrument=self._instruments.get(symbol),

@@ -14,7 +14,9 @@ import structlog
 from breakwater.domain.ids import Symbol, TripId
 from breakwater.domain.money import ZERO
 from breakwater.domain.orders import OrderRole
+from breakwater.domain.rate_budget import Lane
 from breakwater.domain.stop_state import StopState, StopView
+from breakwater.exchange.governor import current_lane
 from breakwater.exchange.messages import AlgoOrderReport, OrderReport
 from breakwater.execution.account_reader import AccountReading
 from breakwater.execution.books import Books
@@ -123,6 +125,7 @@ class Flattener:
 
     async def run(self) -> None:
         """Work off causes until cancelled."""
+        current_lane.set(Lane.PROTECTION)  # what is asked in here, getting out waits for
         while True:
             await self._wake.wait()
             self._wake.clear()

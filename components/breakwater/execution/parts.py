@@ -25,7 +25,6 @@ from breakwater.execution.gate_watch import GateWatch
 from breakwater.execution.gateway import VenueGateway
 from breakwater.execution.halt import HaltKeeper
 from breakwater.execution.journal import ExecutionJournal
-from breakwater.execution.limiter import Limiter
 from breakwater.execution.lookup import Lookup
 from breakwater.execution.orders import TrackedOrder
 from breakwater.execution.outbox import Outbox
@@ -62,8 +61,8 @@ class Parts:
         self._instruments = instruments
         self.books = books
         self.client = client
-        self.limiter = Limiter(clocks.infra)
-        self.calls = VenueCalls(client, self.limiter)
+        self.governor = client.governor
+        self.calls = VenueCalls(client)
         self.outbox = Outbox(context.bus, clocks)
         self.clearance = Clearance(mode, policy)
         self.calls.measure = partial(measure_clock, client, self.calls, clocks.infra, self.clearance)
@@ -75,8 +74,10 @@ class Parts:
             clocks,
             events_trouble=lambda: context.bus.trouble,
             venue_trouble=self.clearance.trouble,
+            venue_ban=self.governor.ban,
         )
         self.gate = GateWatch(books, self.facts)
+        self.governor.on_ban.append(self.gate.evaluate)
         self.fills = FillKeeper(books, self.calls, journal, self.outbox, clocks.infra)
         self.movements = WalletMovements(books, self.calls, journal, self.outbox, clocks)
         self.lookup = Lookup(self.calls, clocks.infra)
@@ -91,7 +92,7 @@ class Parts:
             self.gateway,
             self.lookup,
             journal,
-            self.limiter,
+            self.governor,
             self.fills,
             self.outbox,
             clocks,

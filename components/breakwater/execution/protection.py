@@ -16,6 +16,8 @@ import structlog
 from breakwater.domain.ids import ClientOrderId, Symbol
 from breakwater.domain.money import ZERO, ceil_to, floor_to
 from breakwater.domain.orders import OrderRole, OrderType, Proposal, Protection, Side, TimeInForce
+from breakwater.domain.rate_budget import Lane
+from breakwater.exchange.governor import current_lane
 from breakwater.execution import journal as records
 from breakwater.execution.books import Books
 from breakwater.execution.exits import Exits
@@ -36,6 +38,7 @@ ATTEMPT_S = 0.5
 """How long one stop may go without an answer before another is sent."""
 RETRY_S = 0.25
 EXIT_RETRY_S = 0.5
+LONGEST_PAUSE_S = 5.0
 
 Spawn = Callable[[Coroutine[Any, Any, None], str], object]
 
@@ -90,6 +93,7 @@ class ProtectionKeeper:
         return position is not None and (position == ZERO or self._covering(symbol, position) is not None)
 
     async def _guard(self, symbol: Symbol, event: asyncio.Event) -> None:
+        current_lane.set(Lane.PROTECTION)  # what is asked in here, a stop waits for
         while True:
             await event.wait()
             event.clear()
@@ -221,7 +225,8 @@ class ProtectionKeeper:
             self._sender.fail(sent.order, "UNPROTECTED", f"{why}: the position is closed at market", counts=True)
         await self._exits.close(symbol, why)
         if self._books.position(symbol) != ZERO:
-            await self._clocks.infra.sleep(EXIT_RETRY_S)
+            # While the venue wants to be left alone, nothing would be sent; every try is journaled.
+            await self._clocks.infra.sleep(max(EXIT_RETRY_S, min(self._calls.pause_s(), LONGEST_PAUSE_S)))
 
     def _stop(self, symbol: Symbol, position: Decimal, plan: Protection) -> Proposal:
         return Proposal(

@@ -12,8 +12,10 @@ import structlog
 from breakwater.domain.gate import Approval, decide, gate_state
 from breakwater.domain.money import ZERO, plain
 from breakwater.domain.orders import OrderRole, OrderStatus, Proposal
+from breakwater.domain.rate_budget import Lane
 from breakwater.domain.refusals import Refusal, RefusalCode
 from breakwater.exchange.errors import Attempt, Outcome
+from breakwater.exchange.governor import Governor, in_lane
 from breakwater.exchange.messages import AlgoOrderReport, OrderReport
 from breakwater.execution import journal as records
 from breakwater.execution.books import Books
@@ -22,7 +24,6 @@ from breakwater.execution.facts import FactFinder, note_entry
 from breakwater.execution.fills import FillKeeper
 from breakwater.execution.gateway import FenceClosedError, Placed, VenueGateway
 from breakwater.execution.journal import ExecutionJournal
-from breakwater.execution.limiter import Limiter
 from breakwater.execution.lookup import Found, Lookup
 from breakwater.execution.orders import OrderState, TrackedOrder
 from breakwater.execution.outbox import Outbox
@@ -36,6 +37,14 @@ RETRY_S = (1.0, 2.0, 4.0)
 ENTRY_PATIENCE_S = 30.0
 REDUCTION_PATIENCE_S = 1.0
 REDUCTION_TIMEOUT_S = 2.0
+LONGEST_PAUSE_S = 60.0
+"""Between two tries of an entry, however long the venue wants to be left alone."""
+LANES = {
+    OrderRole.ENTRY: Lane.ENTRIES,
+    OrderRole.STOP: Lane.PROTECTION,
+    OrderRole.TARGET: Lane.PROTECTION,
+    OrderRole.EXIT: Lane.EXITS,
+}
 JOURNAL_PATIENCE_S = 0.5
 DUPLICATE_CLIENT_ID = -4116
 POST_ONLY_WOULD_TAKE = -5022
@@ -68,7 +77,7 @@ class OrderSender:
         gateway: VenueGateway,
         lookup: Lookup,
         journal: ExecutionJournal,
-        limiter: Limiter,
+        governor: Governor,
         fills: FillKeeper,
         outbox: Outbox,
         clocks: Clocks,
@@ -78,7 +87,7 @@ class OrderSender:
         self._gateway = gateway
         self._lookup = lookup
         self._journal = journal
-        self._limiter = limiter
+        self._governor = governor
         self._fills = fills
         self._outbox = outbox
         self._clocks = clocks
@@ -129,7 +138,8 @@ class OrderSender:
                 return await self._failed(order, tried)
             order.retry()
             log.info("order not done, trying again", client_id=order.client_id, pause_s=pause, why=tried.message)
-            await self._clocks.infra.sleep(max(pause, self._limiter.venue_pause_s()))
+            if not self._governor.ban():  # the gate refuses then; else wait as long as the venue asks for
+                await self._clocks.infra.sleep(max(pause, min(self._governor.pause_s(), LONGEST_PAUSE_S)))
 
     def closed(self) -> Refusal | None:
         """Why nothing may be opened now, if so."""
@@ -207,22 +217,20 @@ class OrderSender:
     async def _try_once(self, order: TrackedOrder) -> Attempt[Any] | Refusal:
         proposal = order.proposal
         if proposal.role is OrderRole.ENTRY:
-            ready = await self._gateway.prepare(proposal.symbol, proposal.leverage or 1)
+            with in_lane(Lane.ENTRIES):
+                ready = await self._gateway.prepare(proposal.symbol, proposal.leverage or 1)
             if not ready.accepted:
                 # No order went out, whatever became of the setting: certain enough to try again.
                 outcome = Outcome.NOT_SENT if ready.outcome is Outcome.UNKNOWN else ready.outcome
                 return Attempt(outcome, code=ready.code, message=f"leverage or margin mode: {ready.message}")
-            await self._limiter.entry()
-        else:
-            await self._limiter.stay_away()  # not within the time a reply may take
-            self._limiter.urgent()
         verdict = decide(proposal, self._facts.for_proposal(proposal, first=False))
         if not isinstance(verdict, Approval):
             return verdict
         try:
             # A venue that keeps silent must not keep the next attempt to get out from being made.
             async with asyncio.timeout(None if order.adds_risk else REDUCTION_TIMEOUT_S):
-                sent = await self._gateway.send(verdict)
+                with in_lane(LANES[proposal.role]):
+                    sent = await self._gateway.send(verdict)
         except TimeoutError:
             return Attempt(Outcome.UNKNOWN, message=f"no reply within {REDUCTION_TIMEOUT_S:.0f} s")
         if isinstance(sent.error, FenceClosedError):

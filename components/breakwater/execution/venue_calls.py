@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
 from breakwater.domain.ids import Symbol, TradeId, VenueOrderId
+from breakwater.domain.rate_budget import Lane
 from breakwater.exchange.client import UsdmClient
 from breakwater.exchange.errors import Attempt, Outcome, attempt
+from breakwater.exchange.governor import Governor, in_lane
 from breakwater.exchange.incomes import IncomePage, parse_incomes
 from breakwater.exchange.messages import (
     AccountReport,
@@ -29,7 +31,6 @@ from breakwater.exchange.parse import (
     parse_trade,
 )
 from breakwater.exchange.reader import Reader, VenueReplyError
-from breakwater.execution.limiter import Limiter
 from breakwater.execution.orders import TrackedOrder
 
 T = TypeVar("T")
@@ -49,9 +50,8 @@ INCOMES_PER_PAGE = 1000
 class VenueCalls:
     """One method per question; each makes one signed request. ``nonsense`` counts replies that could not be read."""
 
-    def __init__(self, client: UsdmClient, limiter: Limiter) -> None:
+    def __init__(self, client: UsdmClient) -> None:
         self._client = client
-        self._limiter = limiter
         self.nonsense = 0
         self.clock_doubted = asyncio.Event()
         """Set when the venue refused a request for its time."""
@@ -60,30 +60,29 @@ class VenueCalls:
         self.measure: Callable[[], Awaitable[bool]] = _not_measured
         """Measure the clock's offset now; False: it could not be told."""
 
-    async def call(self, request: Coroutine[Any, Any, Any], parse: Callable[[Any], T]) -> Attempt[T]:
-        """Make one request, once the venue wants to hear from us, and judge it."""
-        try:
-            await self._limiter.stay_away()
-        except BaseException:
-            request.close()
-            raise
+    @property
+    def governor(self) -> Governor:
+        """Where every request waits for its turn."""
+        return self._client.governor
+
+    async def call(self, request: Awaitable[Any], parse: Callable[[Any], T]) -> Attempt[T]:
+        """Make one request and judge it."""
         result = await attempt(request, parse)
         if result.code == OUTSIDE_RECEIVE_WINDOW:
             self.clock_doubted.set()
         elif result.code in AGAINST_THE_RULES:
             self.rules_doubted.set()
-        self._limiter.note(result)  # type: ignore[arg-type]
         if isinstance(result.error, VenueReplyError):
             self.nonsense += 1
         return result
 
     def pause_s(self) -> float:
         """Seconds the venue told us to keep away for."""
-        return self._limiter.venue_pause_s()
+        return self.governor.pause_s()
 
     def reading_pause_s(self) -> float:
         """Seconds to leave between readings of the account, so that they alone never exhaust the request weight."""
-        return self._limiter.reading_pause_s()
+        return self.governor.reading_pause_s()
 
     async def server_time(self) -> Attempt[datetime]:
         """The venue's clock."""
@@ -132,14 +131,14 @@ class VenueCalls:
         return await self.call(self._client.fapiPrivateGetAlgoOrder(query), parse_algo_order)
 
     async def cancel_plain(self, symbol: Symbol, client_id: str) -> Attempt[OrderReport]:
-        self._limiter.urgent()
         query = {"symbol": symbol, "origClientOrderId": client_id}
-        return await self.call(self._client.fapiPrivateDeleteOrder(query), parse_order)
+        with in_lane(Lane.EXITS):
+            return await self.call(self._client.fapiPrivateDeleteOrder(query), parse_order)
 
     async def cancel_algo(self, symbol: Symbol, client_id: str) -> Attempt[AlgoCancelReport]:
-        self._limiter.urgent()
         query = {"symbol": symbol, "clientAlgoId": client_id}
-        return await self.call(self._client.fapiPrivateDeleteAlgoOrder(query), parse_algo_cancel)
+        with in_lane(Lane.EXITS):
+            return await self.call(self._client.fapiPrivateDeleteAlgoOrder(query), parse_algo_cancel)
 
 
 async def _not_measured() -> bool:

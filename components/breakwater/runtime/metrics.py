@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
+from breakwater.domain.rate_budget import Lane
 from breakwater.domain.refusals import RefusalCode
 from breakwater.domain.stop_state import StopState
 from breakwater.runtime.disk_buffer.classes import Keeping
@@ -110,6 +111,12 @@ class Metrics(ProcessMetrics):
         )
         for keeping in (Keeping.DROPPABLE, Keeping.KEPT):
             self._buffer_refused.labels(**self._labels, keeping=keeping.name.lower())
+        self.venue_bans = self._counter("venue_bans_total", "Times the venue shut this address out.")
+        self._venue_waits = self._counter_by(
+            "venue_waits_total", "Requests to the venue that waited for their turn, by lane.", "lane"
+        )
+        for lane in Lane:
+            self._venue_waits.labels(**self._labels, lane=lane.name.lower())
         self.stream_gaps = self._counter("stream_gaps_total", "Times events were missing from a stream.")
 
     def set_stop_state(self, current: StopState | None) -> None:
@@ -131,6 +138,9 @@ class Metrics(ProcessMetrics):
 
     def count_handler_failure(self, event_type: str) -> None:
         self._handler_failures.labels(**self._labels, type=event_type).inc()
+
+    def count_venue_waits(self, lane: Lane, count: int) -> None:
+        self._venue_waits.labels(**self._labels, lane=lane.name.lower()).inc(count)
 
     @staticmethod
     def set_pct(gauge: Gauge, percent: Decimal | None) -> None:

@@ -29,6 +29,8 @@ class SettingsError(Exception):
         self.problems = problems
 
 
+DEFAULT_VENUE_ADDRESS = "default"
+
 LIMIT_VARIABLES = {
     "RM_MAX_POSITION_USD": "max_position_margin_usd",
     "RM_MIN_POSITION_USD": "min_position_margin_usd",
@@ -61,6 +63,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     venue_fallback_urls: tuple[str, ...]
     """Further addresses of the same venue, for when the first one fails."""
     venue_fallback_ws_urls: tuple[str, ...]
+    venue_address: str
+    """Names the network address from which this process reaches the venue: processes with the same one share its limits."""
     api_key_file: Path | None
     api_secret_file: Path | None
     token_file: Path | None
@@ -117,6 +121,7 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
         "venue_ws_url": reader.get("BREAKWATER_VENUE_WS_URL", _url("ws", "wss"), None),
         "venue_fallback_urls": reader.get("BREAKWATER_VENUE_FALLBACK_URLS", _urls("http", "https"), ()),
         "venue_fallback_ws_urls": reader.get("BREAKWATER_VENUE_FALLBACK_WS_URLS", _urls("ws", "wss"), ()),
+        "venue_address": reader.get("BREAKWATER_VENUE_ADDRESS", _desk, DEFAULT_VENUE_ADDRESS),
         "api_key_file": reader.get("BREAKWATER_API_KEY_FILE", _path, None),
         "api_secret_file": reader.get("BREAKWATER_API_SECRET_FILE", _path, None),
         "token_file": reader.get("BREAKWATER_TOKEN_FILE", _path, None),

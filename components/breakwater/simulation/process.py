@@ -8,6 +8,7 @@ from typing import Any
 
 from breakwater.desk.ports import DeskPorts
 from breakwater.exchange.client import Credentials, UsdmClient, make_client
+from breakwater.exchange.governor import Governor
 from breakwater.paper_venue.clock import venue_now
 from breakwater.paper_venue.core import PaperVenue
 from breakwater.paper_venue.model import Now
@@ -41,6 +42,7 @@ class SimulatedProcess:
         shared = world.ports
         clocks = shared.clocks
         self._clocks = clocks
+        self._governor = Governor(clocks.infra)
         self.ports = DeskPorts(
             desk=shared.desk,
             clocks=clocks,
@@ -73,7 +75,7 @@ class SimulatedProcess:
     def _client(self, credentials: Credentials | None) -> UsdmClient:
         session = WatchedSession(self._world.venue, self._clocks, latency=self._latency, on_request=self._on_request)
         self.sessions.append(session)
-        client = make_client(MEMORY_ENDPOINT, credentials, self._clocks.infra, session=session)
+        client = make_client(MEMORY_ENDPOINT, credentials, self._clocks.infra, session=session, governor=self._governor)
         self._clients.append(client)
         return client
 

@@ -8,6 +8,7 @@ from breakwater.desk.ports import DeskPorts
 from breakwater.domain.ids import DeskId
 from breakwater.domain.signals import DataKind
 from breakwater.exchange.client import Credentials, UsdmClient, make_client
+from breakwater.exchange.governor import Governor
 from breakwater.paper_venue.core import PaperVenue
 from breakwater.simulation.bus import MemoryBroker, MemoryBus
 from breakwater.simulation.run import Simulation
@@ -28,6 +29,7 @@ class SimulatedWorld:
         self.disks: defaultdict[str, MemoryDisk] = defaultdict(MemoryDisk)
         self.sessions: list[MemorySession] = []
         self._latency = latency
+        self._governor = Governor(simulation.clocks.infra)
         self.ports = DeskPorts(
             desk=desk,
             clocks=simulation.clocks,
@@ -43,7 +45,8 @@ class SimulatedWorld:
     def _client(self, credentials: Credentials | None) -> UsdmClient:
         session = MemorySession(self.venue, self.simulation.clocks, latency=self._latency)
         self.sessions.append(session)
-        return make_client(MEMORY_ENDPOINT, credentials, self.simulation.clocks.infra, session=session)
+        clock = self.simulation.clocks.infra
+        return make_client(MEMORY_ENDPOINT, credentials, clock, session=session, governor=self._governor)
 
     async def close(self) -> None:
         for session in self.sessions:

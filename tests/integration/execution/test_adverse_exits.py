@@ -86,19 +86,19 @@ def test_long_flattening_stays_within_the_request_weight(play: Play, faults: Any
         await rig.propose(rig.entry(), wait=1)
         busy = rig.venue.fail("POST", ORDER, faults.answer(503, '{"code":-1008,"msg":"busy"}'), times=100_000)
         used: list[int] = []
-        note = rig.service.parts.limiter.note
+        note = rig.service.parts.governor.note
 
-        def watch(attempt: Any) -> None:
-            used.append(attempt.used_weight_1m or 0)
-            note(attempt)
+        def watch(reply: Any) -> None:
+            used.append(int(reply.headers.get("x-mbx-used-weight-1m", 0)))
+            note(reply)
 
-        rig.service.parts.limiter.note = watch
+        rig.service.parts.governor.note = watch
         await rig.trip()
         await rig.sleep(90)
         busy[0] = 0
         await rig.sleep(6)
         assert max(used) < 2400
-        assert rig.service.parts.limiter.bans == 0
+        assert rig.service.parts.governor.bans == 0
         assert rig.held() == 0
 
     play(scenario)

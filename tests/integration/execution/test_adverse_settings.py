@@ -163,3 +163,28 @@ def test_refused_key_is_named_with_what_to_check_and_nothing_opens(play: Play, f
         assert rig.service.readiness()["account"].ok
 
     play(scenario, ready=False)
+
+
+def test_ban_closes_the_gate_is_said_and_opens_it_again_by_itself(play: Play) -> None:
+    async def scenario(rig: Any) -> None:
+        body = b'{"code":-1003,"msg":"Way too many requests; IP banned until 1760126552000."}'
+        banned = Response(418, {"Retry-After": "120"}, body)
+        rig.venue.fail("GET", "/fapi/v3/account", lambda handle: banned)
+        await rig.sleep(6)
+        _, why = rig.service.gate()
+        assert why is not None
+        assert why.code == "VENUE_BANNED"
+        assert "stop other programs" in why.text
+        await rig.propose(rig.entry(), wait=1)
+        assert rig.said(OrderRefused)[-1].refusal.code == "VENUE_BANNED"
+        before = len(rig.venue.log)
+        await rig.sleep(110)
+        assert rig.venue.log[before:] == []
+        await rig.sleep(15)
+        for symbol in ("BTCUSDT", "ETHUSDT"):
+            await rig.mark(symbol)
+        await rig.snapshot()
+        await rig.propose(rig.entry("p-2"), wait=1)
+        assert rig.held() == D("0.120")
+
+    play(scenario)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from breakwater.domain.ids import Symbol
+from breakwater.exchange.governor import Governor
 from breakwater.market_data.history import HistoryError, PublicHistory
 from breakwater.paper_venue.clock import to_ms
 from breakwater.paper_venue.config import VenueConfig
@@ -26,7 +27,7 @@ async def test_history_over_http_is_what_the_venue_holds_oldest_first() -> None:
     backfill(venue, market, to_ms(START))
     clocks = wall_clocks(market_anchor=START)
     async with VenueServer(venue, "127.0.0.1", 0, clocks) as server:
-        history = PublicHistory(server.url, clocks.market)
+        history = PublicHistory(server.url, clocks.market, Governor(clocks.infra))
         candles = await history.candles(BTC, 50)
         await history.close()
     expected = market.history(BTC, market.interval_ms, to_ms(START), 50)
@@ -37,14 +38,15 @@ async def test_history_over_http_is_what_the_venue_holds_oldest_first() -> None:
 async def test_symbol_the_venue_does_not_list_is_a_clear_error() -> None:
     clocks = wall_clocks(market_anchor=START)
     async with VenueServer(PaperVenue(VenueConfig()), "127.0.0.1", 0, clocks) as server:
-        history = PublicHistory(server.url, clocks.market)
+        history = PublicHistory(server.url, clocks.market, Governor(clocks.infra))
         with pytest.raises(HistoryError, match="candles of NOPEUSDT"):
             await history.candles(Symbol("NOPEUSDT"))
         await history.close()
 
 
 async def test_venue_that_is_not_there_is_a_clear_error() -> None:
-    history = PublicHistory("http://127.0.0.1:9", wall_clocks().market)
+    clocks = wall_clocks()
+    history = PublicHistory("http://127.0.0.1:9", clocks.market, Governor(clocks.infra))
     with pytest.raises(HistoryError, match="candles of BTCUSDT"):
         await history.candles(BTC)
     await history.close()

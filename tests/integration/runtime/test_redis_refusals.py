@@ -194,8 +194,10 @@ def documented_acl() -> list[str]:
 async def test_user_with_the_documented_acl_runs_everything_and_no_other_desk(
     tmp_path: Path, recorder: Recorder, publish: Any, eventually: Any
 ) -> None:
+    from breakwater.domain.rate_budget import Cost, Lane
     from breakwater.runtime.dead_letters import DeadLetters
     from breakwater.runtime.redis_kv import RedisKeyValueStore
+    from breakwater.runtime.redis_rate import RedisSharedBudget
     from breakwater.runtime.redis_trimming import Trimmer
 
     async with server(tmp_path) as running:
@@ -222,6 +224,11 @@ async def test_user_with_the_documented_acl_runs_everything_and_no_other_desk(
         assert await store.set_if_higher(f"breakwater:{DESK}:policy", 1, b"x")
         assert await store.get(f"breakwater:{DESK}:policy") == b"x"
         await store.close()
+        shared = RedisSharedBudget(url, address="default", member=f"{DESK}/execution")
+        assert (await shared.take(Lane.EXITS, Cost(weight=1, command=True, orders=1))).lack is None
+        await shared.heard(100, 1.0, banned=False)
+        assert (await shared.take(Lane.EXITS, Cost(weight=1))).pause_s > 0
+        await shared.close()
         with pytest.raises(LOST, match=r"does not let user 'desk' run XLEN on bw:\{other\}:dead .*redis\.md"):
             await client.run("XLEN", "bw:{other}:dead")
         with pytest.raises(LOST, match="does not let user 'desk' run FLUSHALL"):

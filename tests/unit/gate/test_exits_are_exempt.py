@@ -43,6 +43,7 @@ desks = st.fixed_dictionaries(
         "marks_missing": st.sampled_from([frozenset(), frozenset({"BTCUSDT", "ETHUSDT"})]),
         "policy_stale": st.booleans(),
         "venue_trouble": st.sampled_from(["", "the API key can withdraw money"]),
+        "venue_ban": st.sampled_from(["", "the venue shut this address out"]),
         "policy_hold": st.sampled_from(["", "two stops"]),
         "reconciled": st.booleans(),
         "halted_by_person": st.booleans(),

@@ -40,6 +40,7 @@ CLOSED: list[tuple[dict[str, Any], RefusalCode]] = [
     ({"policy_hold": "the desk has two EmergencyStops"}, RefusalCode.POLICY_ON_HOLD),
     ({"events_trouble": "the buffer is full"}, RefusalCode.EVENTS_NOT_SAFE),
     ({"venue_trouble": "the API key can withdraw money"}, RefusalCode.VENUE_NOT_CLEARED),
+    ({"venue_ban": "the venue shut this address out"}, RefusalCode.VENUE_BANNED),
     ({"reconciled": False}, RefusalCode.NOT_RECONCILED),
     ({"passive_breach": "exposure 205 %"}, RefusalCode.PASSIVE_BREACH),
 ]

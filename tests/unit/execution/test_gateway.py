@@ -1,4 +1,4 @@
-"""Pacing, and the type that keeps anything but an approval from being sent."""
+"""The type that keeps anything but an approval from being sent."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import pytest
 from breakwater.domain.gate import Approval, decide
 from breakwater.domain.refusals import Refusal, RefusalCode
 from breakwater.exchange.client import Credentials, make_client
-from breakwater.exchange.errors import Attempt, Outcome
+from breakwater.exchange.errors import Outcome
 from breakwater.execution.gateway import FenceClosedError, VenueGateway
-from breakwater.execution.limiter import BURST, PER_MINUTE, RESERVE, Limiter
 from breakwater.execution.venue_calls import VenueCalls
 from breakwater.paper_venue.config import VenueConfig
 from breakwater.paper_venue.core import PaperVenue
@@ -28,54 +27,6 @@ def virtually(main: Callable[[Simulation], Any]) -> Any:
     return run_virtual(main, seed=1, start=START)
 
 
-def test_never_more_than_1200_entries_in_any_minute() -> None:
-    async def main(simulation: Simulation) -> list[float]:
-        limiter = Limiter(simulation.clocks.infra)
-        times = []
-        for _ in range(2600):
-            await limiter.entry()
-            times.append(simulation.clocks.infra.monotonic())
-        return times
-
-    times = virtually(main)
-    assert all(times[i + PER_MINUTE] - times[i] >= 59.999 for i in range(len(times) - PER_MINUTE))
-    assert times[int(BURST - RESERVE) - 1] == 0  # a burst goes at once
-
-
-def test_exits_take_tokens_without_waiting_and_entries_make_up_for_it() -> None:
-    async def main(simulation: Simulation) -> None:
-        limiter = Limiter(simulation.clocks.infra)
-        for _ in range(100):
-            limiter.urgent()
-        assert simulation.clocks.infra.monotonic() == 0
-        await limiter.entry()
-        assert simulation.clocks.infra.monotonic() > 2
-
-    virtually(main)
-
-
-@pytest.mark.parametrize("outcome", [Outcome.RATE_LIMITED, Outcome.BANNED])
-def test_retry_after_is_obeyed(outcome: Outcome) -> None:
-    async def main(simulation: Simulation) -> None:
-        limiter = Limiter(simulation.clocks.infra)
-        limiter.note(Attempt(outcome, retry_after_s=17))
-        await limiter.entry()
-        assert simulation.clocks.infra.monotonic() == pytest.approx(17, abs=0.01)
-
-    virtually(main)
-
-
-def test_used_weight_near_the_limit_holds_entries_until_the_minute_is_over() -> None:
-    async def main(simulation: Simulation) -> None:
-        limiter = Limiter(simulation.clocks.infra)
-        await simulation.clocks.infra.sleep(20)
-        limiter.note(Attempt(Outcome.ACCEPTED, used_weight_1m=2000))
-        await limiter.entry()
-        assert simulation.clocks.infra.monotonic() == pytest.approx(60, abs=0.01)
-
-    virtually(main)
-
-
 def test_gateway_sends_approvals_only_and_the_fence_keeps_them_off_the_wire(
     entry: Callable[..., Any], facts: Callable[..., Any]
 ) -> None:
@@ -88,9 +39,7 @@ def test_gateway_sends_approvals_only_and_the_fence_keeps_them_off_the_wire(
         )
         await client.load_markets()
         refusal: Refusal | None = None
-        gateway = VenueGateway(
-            cast(Any, "desk"), client, VenueCalls(client, Limiter(simulation.clocks.infra)), lambda _: refusal
-        )
+        gateway = VenueGateway(cast(Any, "desk"), client, VenueCalls(client), lambda _: refusal)
         before = session.requests_sent
         for wrong in (entry(), facts(), None, "approval"):
             with pytest.raises(TypeError, match="only an Approval"):
