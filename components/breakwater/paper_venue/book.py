@@ -163,6 +163,8 @@ class Book:
 class BookFill:
     """Fills from the books of all symbols; a resting order waits behind what rested at its level before it."""
 
+    accounts_meet = True
+
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._books: dict[str, Book] = {}
@@ -202,6 +204,12 @@ class BookFill:
 
     def rest(self, spec: SymbolSpec, order: Order, present: Present) -> None:
         self._ahead[order.order_id] = self.book(spec, present).quantity_at(order.side, order.price)
+
+    def ahead(self, order: Order) -> Decimal:
+        return self._ahead.get(order.order_id, ZERO)
+
+    def served(self, order: Order, quantity: Decimal) -> None:
+        self._ahead[order.order_id] = max(ZERO, self.ahead(order) - quantity)
 
     def leave(self, order: Order) -> None:
         self._ahead.pop(order.order_id, None)

@@ -18,9 +18,10 @@ from breakwater.paper_venue.adl import deleverage
 from breakwater.paper_venue.algo_orders import AlgoService
 from breakwater.paper_venue.audit import AccountReport, Audit, account_report
 from breakwater.paper_venue.auth import Authenticator
-from breakwater.paper_venue.book import BookFill
+from breakwater.paper_venue.book import OPPOSITE, BookFill
 from breakwater.paper_venue.candles import CandleBook
 from breakwater.paper_venue.config import Fills, VenueConfig
+from breakwater.paper_venue.crossing import shown
 from breakwater.paper_venue.errors import VenueError
 from breakwater.paper_venue.funding import Funding
 from breakwater.paper_venue.ledger import Ledger
@@ -207,7 +208,12 @@ class PaperVenue:
 
         Raises VenueError while the market has not spoken.
         """
-        return self._fills.levels(self.ledger.spec(symbol), side, count, self.ledger.present(symbol))
+        spec, present = self.ledger.spec(symbol), self.ledger.present(symbol)
+        levels = self._fills.levels(spec, side, count, present)
+        orders = self.ledger.open_orders(symbol=symbol) if self._fills.accounts_meet else []
+        if not orders:
+            return levels
+        return shown(side, levels, self._fills.levels(spec, OPPOSITE[side], 1, present), orders, count)
 
     def backfill(self, candles: Sequence[Candle]) -> None:
         """Load the history of one symbol (closed candles, oldest first) for klines and 24 h figures.

@@ -8,11 +8,16 @@ from typing import Protocol
 
 from breakwater.paper_venue.config import SymbolSpec, VenueConfig
 from breakwater.paper_venue.model import Level, Order, Present
-from breakwater.paper_venue.money import ONE, ceil_to, floor_to
+from breakwater.paper_venue.money import ONE, ZERO, ceil_to, floor_to
 
 
 class FillModel(Protocol):
     """What the market gives to an order. Sides are the order's own, except in `levels`; quantities are in base units."""
+
+    @property
+    def accounts_meet(self) -> bool:
+        """Whether accounts' resting orders are a part of the book, shown in it and hit by others."""
+        ...
 
     def moved(self, spec: SymbolSpec, present: Present, volume: Decimal) -> None:
         """A tick: the market is at `present`, and `volume` traded on the way (0: not told)."""
@@ -42,6 +47,14 @@ class FillModel(Protocol):
         """The order begins to wait at its price, behind all others."""
         ...
 
+    def ahead(self, order: Order) -> Decimal:
+        """What waits before a resting order at its price."""
+        ...
+
+    def served(self, order: Order, quantity: Decimal) -> None:
+        """So much of what waits before the order was traded."""
+        ...
+
     def leave(self, order: Order) -> None:
         """The order waits no longer."""
         ...
@@ -57,6 +70,8 @@ class FillModel(Protocol):
 
 class FullFill:
     """The whole quantity at last * (1 +/- slippage), rounded to the tick against the taker."""
+
+    accounts_meet = False
 
     def __init__(self, config: VenueConfig) -> None:
         self._slippage = config.slippage
@@ -90,6 +105,12 @@ class FullFill:
         return trades_through(side, price, present.last)
 
     def rest(self, spec: SymbolSpec, order: Order, present: Present) -> None:
+        pass
+
+    def ahead(self, order: Order) -> Decimal:
+        return ZERO
+
+    def served(self, order: Order, quantity: Decimal) -> None:
         pass
 
     def leave(self, order: Order) -> None:

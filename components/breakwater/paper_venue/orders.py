@@ -11,13 +11,14 @@ from breakwater.paper_venue.errors import VenueError
 from breakwater.paper_venue.fills import book_fill
 from breakwater.paper_venue.ledger import Ledger
 from breakwater.paper_venue.margin import account_margin, margin_needed, max_notional
+from breakwater.paper_venue.matcher import Matcher
 from breakwater.paper_venue.matching import (
     FillModel,
     is_risk_increasing,
     reducible,
     trades_through,
 )
-from breakwater.paper_venue.model import AcceptedOrder, Account, Now, Order, Position
+from breakwater.paper_venue.model import AcceptedOrder, Account, Level, Now, Order, Position
 from breakwater.paper_venue.money import ZERO, plain, round8
 from breakwater.paper_venue.wire import Json
 
@@ -52,6 +53,7 @@ class OrderBookKeeper:
     def __init__(self, ledger: Ledger, fill_model: FillModel, emit: Emit) -> None:
         self._ledger = ledger
         self._fills = fill_model
+        self._matcher = Matcher(ledger, fill_model, self)
         self._emit = emit
         self._audit_of: dict[int, AcceptedOrder] = {
             record.order_id: record for record in ledger.state.audit if record.kind != "algo"
@@ -82,9 +84,9 @@ class OrderBookKeeper:
             if quantity <= 0:
                 raise VenueError(-2022, "ReduceOnly Order is rejected.")
         filters.check_notional(spec, quantity, last if market else request.price, reduce_only=request.reduce_only)
-        limit, offered = None if market else request.price, []
+        offered: list[Level] = []
         if market or request.time_in_force == "FOK":
-            offered = self._fills.offered(spec, request.side, quantity, limit, ledger.present(request.symbol))
+            offered = self._matcher.offered(account, request, quantity)
         if market and not offered:
             raise VenueError(-4131, "The counterparty's best price does not meet the PERCENT_PRICE filter limit.")
         if not market and request.time_in_force == "GTX" and self.crosses(request.symbol, request.side, request.price):
@@ -243,14 +245,12 @@ class OrderBookKeeper:
 
     def crosses(self, symbol: str, side: str, price: Decimal) -> bool:
         """Whether a limit order at this price would trade at once."""
-        return self._fills.crosses(self._ledger.specs[symbol], side, price, self._ledger.present(symbol))
+        return self._matcher.crosses(symbol, side, price)
 
     def _match_new(self, account: Account, order: Order, now: Now) -> None:
         spec, present = self._ledger.specs[order.symbol], self._ledger.present(order.symbol)
         if order.time_in_force != "GTX":
-            limit = None if order.type == "MARKET" else order.price
-            for level in self._fills.take(spec, order.side, order.remaining, limit, present):
-                self.fill(account, order, level.quantity, level.price, now, maker=False)
+            self._matcher.trade(account, order, now)
         if not order.is_open:
             return
         if order.type == "MARKET" or order.time_in_force in ("IOC", "FOK"):
@@ -322,13 +322,15 @@ class OrderBookKeeper:
     # -- ending --------------------------------------------------------------------------------------------
 
     def close(self, order: Order, status: str, now: Now, *, expiry_reason: int = 0) -> None:
-        """End an open order as CANCELED or EXPIRED."""
+        """End an open order as CANCELED, EXPIRED or EXPIRED_IN_MATCH."""
         order.status = status
         order.update_time = now.market_ms
         self._ledger.put_order(order)
         self._emit(
             order.account,
-            events.order_trade_update(order, status, now.market_ms, expiry_reason=expiry_reason),
+            events.order_trade_update(
+                order, status.removesuffix("_IN_MATCH"), now.market_ms, expiry_reason=expiry_reason
+            ),
         )
         self._done(order, now)
 

@@ -7,7 +7,7 @@ from breakwater.paper_venue.model import AlgoOrder, Order
 DAY_MS = 24 * 3600 * 1000
 UNFILLED_MS = 3 * DAY_MS
 ANY_MS = 90 * DAY_MS
-_ENDED = ("CANCELED", "EXPIRED")
+_ENDED = ("CANCELED", "EXPIRED", "EXPIRED_IN_MATCH")
 
 
 def order_is_known(order: Order, market_ms: int) -> bool:

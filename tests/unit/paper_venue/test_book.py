@@ -313,3 +313,67 @@ def test_market_that_has_not_spoken_has_no_book() -> None:
     venue = PaperVenue(VenueConfig(fills=Fills.BOOK))
     reply = venue.handle("GET", "/fapi/v1/depth", "symbol=BTCUSDT", {}, b"", Now(1, 1))
     assert reply.status != 200
+
+
+# -- accounts meet -----------------------------------------------------------------------------------------------
+
+
+def test_order_resting_inside_the_spread_is_shown_and_hit_by_another_account(desks: tuple[Any, Any]) -> None:
+    one, two = desks
+    one.order("BUY", "0.030", price="59999")
+    assert levels(two, "BUY", 1) == [(D("59999"), D("0.030"))]
+    (below, _) = levels(two, "BUY", 2)[1]
+    order = two.order("SELL", "0.040")
+    assert order["status"] == "FILLED"
+    assert trades(two) == [(D("59999"), D("0.030")), (below, D("0.010"))]
+    assert trades(one) == [(D("59999"), D("0.030"))]
+    ours, theirs = (client.venue.to_state().trades[0] for client in (one, two))
+    assert (ours.maker, theirs.account) == (True, "one")
+    assert one.ok("GET", "/fapi/v1/openOrders") == []
+
+
+def test_order_in_the_queue_of_a_level_is_hit_after_what_was_there_before(desks: tuple[Any, Any]) -> None:
+    one, two = desks
+    (price, ahead), *_ = levels(one, "BUY")
+    one.order("BUY", "0.030", price=str(price))
+    two.order("SELL", str(ahead - D("0.010")))
+    assert trades(one) == []
+    # What comes back to the level meanwhile stands behind the order.
+    one.market_ms = two.market_ms = two.market_ms + 10_000
+    two.order("SELL", "0.030")
+    assert trades(one) == [(price, D("0.020"))]
+    two.order("SELL", "0.020")
+    assert sum(quantity for _, quantity in trades(one)) == D("0.030")
+    assert trades(two)[-1] == (price, D("0.010"))
+
+
+def test_post_only_order_is_refused_where_it_would_meet_another_account(desks: tuple[Any, Any]) -> None:
+    one, two = desks
+    one.order("BUY", "0.030", price="59999")
+    params = two.order_params("SELL", "0.010", price="59999", timeInForce="GTX")
+    assert two.code("POST", "/fapi/v1/order", **params) == -5022
+    fok = two.order_params("SELL", "0.031", price="59999", timeInForce="FOK")
+    assert two.code("POST", "/fapi/v1/order", **fok) == -5021
+    assert two.order("SELL", "0.030", price="59999", timeInForce="FOK")["status"] == "FILLED"
+
+
+@pytest.mark.parametrize(
+    ("mode", "maker", "taker", "held"),
+    [
+        ("EXPIRE_MAKER", "EXPIRED_IN_MATCH", "FILLED", "-0.010"),
+        ("EXPIRE_TAKER", "NEW", "EXPIRED_IN_MATCH", "0"),
+        ("EXPIRE_BOTH", "EXPIRED_IN_MATCH", "EXPIRED_IN_MATCH", "0"),
+        ("NONE", "PARTIALLY_FILLED", "FILLED", "0"),
+    ],
+)
+def test_account_that_would_trade_with_itself_is_prevented_as_it_asked(
+    thin: Any, mode: str, maker: str, taker: str, held: str
+) -> None:
+    events = thin.listen()
+    rests = thin.order("BUY", "0.030", price="59999")
+    order = thin.order("SELL", "0.010", selfTradePreventionMode=mode)
+    after = thin.ok("GET", "/fapi/v1/order", symbol="BTCUSDT", orderId=rests["orderId"])
+    assert (after["status"], order["status"]) == (maker, taker)
+    expired = [e["o"]["x"] for e in events if e["e"] == "ORDER_TRADE_UPDATE" and e["o"]["X"] == "EXPIRED_IN_MATCH"]
+    assert expired == ["EXPIRED"] * [maker, taker].count("EXPIRED_IN_MATCH")
+    assert sum(t.qty if t.side == "BUY" else -t.qty for t in thin.venue.to_state().trades) == D(held)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -74,6 +75,7 @@ class Run:
                 request = NewOrder("BTCUSDT", side, "MARKET", quantity)
             else:
                 request = NewOrder("BTCUSDT", side, "LIMIT", quantity, price, time_in_force)
+            request = replace(request, self_trade_prevention="NONE")
             if around is None:
                 self.order(account, request)
             else:
@@ -134,11 +136,19 @@ def test_taker_gets_the_best_of_the_book_within_its_limit_and_that_is_gone(steps
 
     def around(request: NewOrder, place: Callable[[], Order | None]) -> None:
         other = "SELL" if request.side == "BUY" else "BUY"
-        shown = run.venue.levels("BTCUSDT", other, 1000)
+        shown = run.venue.levels("BTCUSDT", other, 2000)
+        prices = {level.price for level in shown}
+        passed = [o for o in run.venue.ledger.open_orders() if o.side == other and o.price not in prices]
         count = len(run.venue.to_state().trades)
         order = place()
-        made = [Level(trade.price, trade.qty) for trade in run.venue.to_state().trades[count:]]
-        left = run.venue.levels("BTCUSDT", other, 1000)
+        new = [trade for trade in run.venue.to_state().trades[count:] if order and trade.order_id == order.order_id]
+        made = [
+            Level(price, sum((trade.qty for trade in parts), D(0)))
+            for price, parts in itertools.groupby(new, key=lambda trade: trade.price)
+        ]
+        if passed:  # resting orders that the price has gone through are not shown, and filled first
+            return
+        left = run.venue.levels("BTCUSDT", other, 2000)
         assert (size(made), cost(made)) == (size(shown) - size(left), cost(shown) - cost(left))
         # Best first and whole levels: all but the last part took everything that was shown there.
         assert made[:-1] == shown[: len(made)][:-1]
