@@ -134,6 +134,11 @@ def account_update(
     }
 
 
+def account_config_update(symbol: str, leverage: int, market_ms: int) -> Json:
+    """The leverage of a symbol was changed."""
+    return {"e": "ACCOUNT_CONFIG_UPDATE", "E": market_ms, "T": market_ms, "ac": {"s": symbol, "l": leverage}}
+
+
 def force_order(order: Order, market_ms: int) -> Json:
     """A liquidation as everybody is told of it, on `<symbol>@forceOrder`."""
     return {

@@ -22,8 +22,9 @@ from breakwater.runtime.http import PortInUse, listen
 
 log = structlog.get_logger(__name__)
 
-PING_SECONDS = 180.0
-"""The server pings every 3 minutes, as the exchange does; a peer that does not answer is dropped."""
+PING_S = 180.0
+SILENCE_S = 600.0
+"""The server pings every 3 minutes and drops who has not answered for 10, as the exchange does (infrastructure seconds)."""
 OUTBOX_LIMIT = 20_000
 """Messages waiting for a slow reader before it is disconnected."""
 
@@ -50,10 +51,13 @@ class VenueServer:
         closed: Callable[[], str] = lambda: "",
         faults: FaultWire | None = None,
         faults_at_run_time: bool = False,
+        ping_s: float = PING_S,
+        silence_s: float = SILENCE_S,
     ) -> None:
         self._venue = venue
         self._faults = faults or FaultWire(venue)
         self._faults_at_run_time = faults_at_run_time
+        self._ping_s, self._silence_s = ping_s, silence_s
         self._clocks = clocks
         self._own = dict(own or {})
         self._closed = closed
@@ -147,7 +151,7 @@ class VenueServer:
             )
         except StreamRefused as refused:
             return web.json_response({"code": -5000, "msg": refused.message}, status=refused.status)
-        socket = web.WebSocketResponse(heartbeat=PING_SECONDS, max_msg_size=64 * 1024)
+        socket = web.WebSocketResponse(autoping=False, max_msg_size=64 * 1024)
         try:
             await socket.prepare(request)
         except BaseException:
@@ -155,18 +159,36 @@ class VenueServer:
             raise
         self._sockets.add(socket)
         writer = asyncio.create_task(self._write(socket, outbox))
+        heard = [self._clocks.infra.monotonic()]
+        pinging = asyncio.create_task(self._ping(socket, heard, hang_up))
         try:
             async for message in socket:
                 if message.type == WSMsgType.TEXT:
                     session.receive(message.data, venue_now(self._clocks))
+                elif message.type == WSMsgType.PING:
+                    await socket.pong(message.data)
+                elif message.type == WSMsgType.PONG:
+                    heard[0] = self._clocks.infra.monotonic()
         finally:
+            pinging.cancel()
             session.close()
             self._sockets.discard(socket)
             writer.cancel()
-            result = (await asyncio.gather(writer, return_exceptions=True))[0]
+            result, _ = await asyncio.gather(writer, pinging, return_exceptions=True)
             if isinstance(result, Exception) and not isinstance(result, (ConnectionError, RuntimeError)):
                 log.warning("venue_stream_writer_failed", error=str(result))
         return socket
+
+    async def _ping(self, socket: web.WebSocketResponse, heard: list[float], hang_up: Callable[[], None]) -> None:
+        """``heard`` holds when the peer last answered."""
+        clock = self._clocks.infra
+        while True:
+            await clock.sleep(self._ping_s)
+            if clock.monotonic() - heard[0] >= self._silence_s:
+                log.info("venue_stream_silent", seconds=round(clock.monotonic() - heard[0], 1))
+                hang_up()
+                return
+            await socket.ping()
 
     @staticmethod
     async def _write(socket: web.WebSocketResponse, outbox: asyncio.Queue[str | None]) -> None:

@@ -121,6 +121,7 @@ class MarketPublisher:
                 "B": "0",
             },
             "st": 1,
+            "ps": tick.symbol,
         }
 
     def _book_ticker(self, tick: Tick) -> Json:
@@ -154,7 +155,7 @@ class MarketPublisher:
             event |= {"a": number, "p": plain(tick.price), "q": qty, "nq": qty, "f": number, "l": number, "m": False}
         else:
             event |= {"t": number, "p": plain(tick.price), "q": qty, "X": "MARKET", "m": False}
-        return event | {"st": 1}
+        return event | {"st": 1, "ps": tick.symbol}
 
     def _mark(self, tick: Tick) -> Json:
         price = plain(tick.price)
@@ -169,6 +170,7 @@ class MarketPublisher:
             "r": money(self._ledger.config.funding_rate),
             "T": next_funding(tick.time_ms, self._ledger.config.funding_interval_ms),
             "st": 1,
+            "ps": tick.symbol,
         }
 
     def _ticker(self, tick: Tick, channel: str) -> Json:

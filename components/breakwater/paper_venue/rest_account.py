@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from breakwater.paper_venue import events
 from breakwater.paper_venue.errors import VenueError
 from breakwater.paper_venue.isolated import move_margin
 from breakwater.paper_venue.ledger import Ledger
@@ -123,6 +124,8 @@ class AccountEndpoints:
             position.leverage = previous
             raise VenueError(-2028, "Leverage is smaller than permitted: insufficient margin balance.")
         self._ledger.touch_account(account)
+        if leverage != previous:
+            self._emit(account.name, events.account_config_update(spec.symbol, leverage, now.market_ms))
         return {
             "leverage": leverage,
             "maxNotionalValue": plain(max_notional(spec, leverage)),

@@ -120,6 +120,13 @@ USER = (
         frozenset({"S"}),
     ),
     UserRow(
+        "ACCOUNT_CONFIG_UPDATE",
+        lambda x: x.set_leverage(7, BTC),
+        None,
+        frozenset({"ai"}),
+        why_unwatched="ccxt.pro drops it; execution reads the account's settings every minute",
+    ),
+    UserRow(
         "listenKeyExpired",
         lambda x: x.fetch_time(),
         None,
