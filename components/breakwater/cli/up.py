@@ -17,7 +17,10 @@ FILLS = ("full", "book")
 
 def up(
     market: Annotated[
-        str, typer.Option(help="synthetic[:seed], or replay:FILE[,FILE] with recorded candles.")
+        str,
+        typer.Option(
+            help="synthetic[:seed], replay:FILE[,FILE] with recorded candles, or capture:FILE[,FILE] with raw messages."
+        ),
     ] = "synthetic",
     speed: Annotated[str, typer.Option(help="Market seconds per second, up to 60.")] = "1",
     profile: Annotated[
@@ -99,10 +102,12 @@ def _market(text: str) -> str:
         parse_seed(text)
         return text
     files = [name for name in rest.split(",") if name]
-    if kind == "replay" and files:
-        return "replay:" + ",".join(str(readable(Path(name), "--market")) for name in files)
+    if kind in ("replay", "capture") and files:
+        return f"{kind}:" + ",".join(str(readable(Path(name), "--market")) for name in files)
     raise CliError(
-        Exit.USAGE, f"--market {text} is not a market.", "Give synthetic, synthetic:SEED or replay:FILE[,FILE]."
+        Exit.USAGE,
+        f"--market {text} is not a market.",
+        "Give synthetic, synthetic:SEED, replay:FILE[,FILE] or capture:FILE[,FILE].",
     )
 
 

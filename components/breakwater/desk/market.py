@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from breakwater.desk.sources import DeskInputError
 from breakwater.domain.signals import DataKind
 from breakwater.paper_venue.clock import to_datetime
 from breakwater.paper_venue.config import DEFAULT_ACCOUNT, Fills, VenueConfig, spec_for
-from breakwater.paper_venue.markets import Market, ReplayMarket, SyntheticMarket
+from breakwater.paper_venue.markets import CaptureMarket, Market, ReplayMarket, SyntheticMarket
 from breakwater.paper_venue.markets.replay import load_candles
 from breakwater.paper_venue.model import VenueState
 from breakwater.runtime.ports import Disk
 from breakwater.runtime.unreadable import UNREADABLE
+
+log = structlog.get_logger(__name__)
 
 MARKET_FILE = "market.json"
 LISTED = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT")
@@ -97,7 +100,7 @@ def choose_market(
     start: datetime | None = None,
     crash_after_minutes: int | None = None,
 ) -> ChosenMarket:
-    """The market named ``source`` (``synthetic[:SEED]`` or ``replay:FILE[,FILE]``).
+    """The market named ``source`` (``synthetic[:SEED]``, ``replay:FILE[,FILE]`` or ``capture:FILE[,FILE]``).
 
     ``start`` is where a replay starts trading, ``crash_after_minutes`` when a synthetic market crashes. With what is known
     from an earlier run it goes on there. Raises DeskInputError, MarketFileError.
@@ -124,9 +127,7 @@ def choose_market(
         record = msgspec.structs.replace(known or MarketRecord(source, listed, origin, minutes), symbols=listed)
         return ChosenMarket(record, market, DataKind.SYNTHETIC, max(wall, seen) if seen else wall)
     if kind == "replay":
-        files = [Path(name) for name in rest.split(",") if name]
-        if not files:
-            raise DeskInputError("market replay needs files: replay:FILE or replay:FILE,FILE")
+        files = _files(kind, rest)
         spans = [(candles[0].open_time_ms, candles[-1].close_time_ms) for candles in map(load_candles, files)]
         first = to_datetime(max(start for start, _ in spans))
         end = to_datetime(min(end for _, end in spans) + 1)
@@ -138,7 +139,22 @@ def choose_market(
         market = ReplayMarket(files, begin, end, ticks_per_candle=ticks_per_candle(speed))
         record = known or MarketRecord(source, market.symbols, begin)
         return ChosenMarket(record, market, DataKind.REPLAY, seen if seen else begin)
-    raise DeskInputError(f"market {source!r} is not known: use synthetic, synthetic:SEED or replay:FILE[,FILE]")
+    if kind == "capture":
+        captured = CaptureMarket(_files(kind, rest))
+        log.info("capture read", start=_iso(to_datetime(captured.start_ms)), **asdict(captured.counts))
+        begin = to_datetime(captured.start_ms)
+        record = known or MarketRecord(source, captured.symbols, begin)
+        return ChosenMarket(record, captured, DataKind.REPLAY, seen if seen else begin)
+    raise DeskInputError(
+        f"market {source!r} is not known: use synthetic, synthetic:SEED, replay:FILE[,FILE] or capture:FILE[,FILE]"
+    )
+
+
+def _files(kind: str, rest: str) -> list[Path]:
+    files = [Path(name) for name in rest.split(",") if name]
+    if not files:
+        raise DeskInputError(f"market {kind} needs files: {kind}:FILE or {kind}:FILE,FILE")
+    return files
 
 
 def _refuse_options(
