@@ -14,7 +14,7 @@ from breakwater.paper_venue.driver import backfill, catch_up, drive, resume_poin
 from breakwater.paper_venue.faults.plan import FaultPlan
 from breakwater.paper_venue.faults.wire import FaultWire
 from breakwater.paper_venue.http import VenueServer
-from breakwater.paper_venue.markets import Market
+from breakwater.paper_venue.markets import LiveFeed, Market
 from breakwater.paper_venue.model import Tick, VenueState
 from breakwater.paper_venue.probes import clock_route, metrics_route, probe_routes
 from breakwater.paper_venue.state_file import VenueStateFile
@@ -136,6 +136,8 @@ class PaperVenueService:
     async def run(self) -> None:
         """Drive the market; returns when it has no more ticks."""
         try:
+            if isinstance(self._market, LiveFeed):
+                await self._market.feed(self._take)
             await drive(
                 self.venue,
                 self._market,
@@ -148,6 +150,13 @@ class PaperVenueService:
             self._failed = repr(error)
             raise
         self._ended = True
+
+    def _take(self, tick: Tick) -> None:
+        """A tick of the present."""
+        now = venue_now(self._clocks)
+        self._faults.pass_time(now)
+        self.venue.on_tick(tick, now)
+        self._after_tick(tick)
 
     async def stop(self) -> None:
         await self.server.stop()

@@ -1,6 +1,6 @@
 """Where the paper venue's prices come from: recorded candles or a seeded generator."""
 
-from breakwater.paper_venue.markets.base import Market
+from breakwater.paper_venue.markets.base import LiveFeed, Market
 from breakwater.paper_venue.markets.candle import INTERVALS, Candle, aggregate, candle_path
 from breakwater.paper_venue.markets.capture import CaptureMarket
 from breakwater.paper_venue.markets.replay import MarketFileError, ReplayMarket
@@ -11,6 +11,7 @@ __all__ = [
     "Candle",
     "CaptureMarket",
     "Crash",
+    "LiveFeed",
     "Market",
     "MarketFileError",
     "ReplayMarket",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Protocol, runtime_checkable
 
 from breakwater.paper_venue.markets.candle import Candle
 from breakwater.paper_venue.model import Tick
@@ -31,4 +31,13 @@ class Market(Protocol):
 
     def ticks(self, after_ms: int | None = None) -> Iterator[Tick]:
         """Ticks of all symbols in time order, from the start or after a market time already seen."""
+        ...
+
+
+@runtime_checkable
+class LiveFeed(Protocol):
+    """A market whose ticks nobody knows beforehand: `ticks` has none, they come while `feed` runs."""
+
+    async def feed(self, deliver: Callable[[Tick], None]) -> None:
+        """Hand over each tick as it comes, until cancelled."""
         ...
