@@ -163,7 +163,7 @@ class ProtectionKeeper:
         triggered = any(s.state is OrderState.FILLED and s.booked == ZERO for s in self._stops_of(symbol))
         if triggered and await self._fills.pull(symbol):
             return True
-        left = DEADLINE_S if overdue_at is None else max(overdue_at - self._clocks.infra.monotonic(), RETRY_S)
+        left = DEADLINE_S if overdue_at is None else max(overdue_at - self._clocks.infra.monotonic(), 0.0)
         # One request that hangs must not cost the position: another stop goes out while there is time.
         sent = await self._send_in_time(self._stop(symbol, position, plan), min(left, ATTEMPT_S))
         if sent is not None and sent.accepted:
@@ -177,8 +177,10 @@ class ProtectionKeeper:
             return False  # covered by older stops: tried again with the next reconciliation
         if self._covering(symbol, position) is not None:
             return True  # its reply was lost, and the stream told of it
-        if self._clocks.infra.monotonic() < overdue_at:
-            await self._clocks.infra.sleep(RETRY_S)
+        left = overdue_at - self._clocks.infra.monotonic()
+        if left > 0:
+            if sent is not None:  # else it has been waited for long enough
+                await self._clocks.infra.sleep(min(RETRY_S, left))
             return True
         await self._exit(symbol, sent, "no stop was accepted in time")
         return True

@@ -37,7 +37,7 @@ T = TypeVar("T")
 OUTSIDE_RECEIVE_WINDOW = -1021
 """Our clock and the venue's are too far apart, or the request was too long on its way. Nothing was done."""
 AGAINST_THE_RULES = frozenset(
-    {-1111, -1121, -4001, -4002, -4003, -4004, -4005, -4013, -4014, -4023, -4061, -4140, -4141, -4164}
+    {-1111, -1121, -4001, -4002, -4003, -4004, -4005, -4013, -4014, -4023, -4061, -4108, -4140, -4141, -4164}
 )
 """Price or quantity off the grid or out of bounds, notional too small, unknown or halted symbol, position mode."""
 NO_SUCH_ORDER = frozenset({-2011, -2013})
