@@ -76,6 +76,17 @@ def test_desk_that_places_no_stops_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     assert 6 in numbers(run_seed(HOLDING, seconds=60))
 
 
+def test_desk_that_leaves_old_stops_beside_new_ones_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    cancel = ProtectionKeeper.cancel
+
+    async def keeps_stops(self: ProtectionKeeper, order: Any) -> bool:
+        return False if order.algo else await cancel(self, order)
+
+    monkeypatch.setattr(ProtectionKeeper, "cancel", keeps_stops)
+    texts = [v.text for seed in GROWING for v in run_seed(seed, seconds=300).violations if v.invariant == 6]
+    assert any("stops in" in text for text in texts)
+
+
 def test_portfolio_that_books_no_fills_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PortfolioService, "_book", lambda *_: None)
     assert 8 in numbers(run_seed(HOLDING, seconds=60))

@@ -16,7 +16,6 @@ from breakwater.runtime import strict_yaml
 MOST_BYTES = strict_yaml.MOST_BYTES
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=7 * 86_400)]
-Positive = Annotated[Decimal, msgspec.Meta(gt=0)]
 
 
 class FaultPlanError(Exception):
@@ -54,10 +53,10 @@ class FaultRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retry_after_s: Annotated[int, msgspec.Meta(ge=0, le=259_200)] | None = None
     code: Annotated[int, msgspec.Meta(lt=0)] | None = None
     text: str | None = None
-    factor: Positive | None = None
-    tick_size: Positive | None = None
-    step_size: Positive | None = None
-    min_notional: Positive | None = None
+    factor: Decimal | None = None
+    tick_size: Decimal | None = None
+    step_size: Decimal | None = None
+    min_notional: Decimal | None = None
 
 
 class FaultPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,6 +84,7 @@ _NEEDS = {
     Fault.REJECTED: ("code",),
     Fault.PRICE_GAP: ("factor",),
 }
+_POSITIVE = ("factor", "tick_size", "step_size", "min_notional")
 _MATCHES = {
     "method": [Family.REQUEST],
     "client_id": [Family.REQUEST, Family.EVENT],
@@ -164,6 +164,10 @@ def _problems(rule: FaultRule) -> list[tuple[str, str]]:
             found.append((name, f"does not belong to {rule.fault}, only to {', '.join(faults)}"))
     missing = (name for name in _NEEDS.get(rule.fault, ()) if getattr(rule, name) is None)
     found += [("fault", f"{rule.fault} needs {name}") for name in missing]
+    for name in _POSITIVE:  # msgspec bounds no decimals
+        value = getattr(rule, name)
+        if value is not None and not (value.is_finite() and value > 0):
+            found.append((name, f"must be a number above 0, is {value}"))
     default = Match()
     for name, families in _MATCHES.items():
         if getattr(rule.match, name) != getattr(default, name) and rule.fault.family not in families:
