@@ -66,6 +66,8 @@ class ProtectionKeeper:
         self._spawn = spawn
         self._wake: dict[Symbol, asyncio.Event] = {}
         self._uncovered_since: dict[Symbol, float] = {}
+        self._refused: dict[Symbol, Sent] = {}
+        """The last stop that came back refused; the exit at the deadline names it."""
         self._triggered_since: dict[ClientOrderId, float] = {}
         self.flattening: Callable[[Symbol], bool] = lambda _: False
         self.exits_for_want_of_a_stop = 0
@@ -167,7 +169,10 @@ class ProtectionKeeper:
         # One request that hangs must not cost the position: another stop goes out while there is time.
         sent = await self._send_in_time(self._stop(symbol, position, plan), min(left, ATTEMPT_S))
         if sent is not None and sent.accepted:
+            self._refused.pop(symbol, None)
             return True
+        if sent is not None:
+            self._refused[symbol] = sent
         if self._books.position(symbol) != position:
             return True  # it changed while we spoke
         if sent is not None and sent.code == WOULD_TRIGGER:
@@ -182,7 +187,7 @@ class ProtectionKeeper:
             if sent is not None:  # else it has been waited for long enough
                 await self._clocks.infra.sleep(min(RETRY_S, left))
             return True
-        await self._exit(symbol, sent, "no stop was accepted in time")
+        await self._exit(symbol, self._refused.pop(symbol, None), "no stop was accepted in time")
         return True
 
     def _protected_quantity(self, symbol: Symbol, position: Decimal) -> Decimal:
