@@ -69,6 +69,8 @@ class ProtectionKeeper:
         self._spawn = spawn
         self._wake: dict[Symbol, asyncio.Event] = {}
         self._uncovered_since: dict[Symbol, float] = {}
+        self._refused: dict[Symbol, Sent] = {}
+        """The last stop that came back refused; the exit at the deadline names it."""
         self._triggered_since: dict[ClientOrderId, float] = {}
         self.flattening: Callable[[Symbol], bool] = lambda _: False
         self.exits_for_want_of_a_stop = 0
@@ -167,11 +169,14 @@ class ProtectionKeeper:
         triggered = any(s.state is OrderState.FILLED and s.booked == ZERO for s in self._stops_of(symbol))
         if triggered and await self._fills.pull(symbol):
             return True
-        left = DEADLINE_S if overdue_at is None else max(overdue_at - self._clocks.infra.monotonic(), RETRY_S)
+        left = DEADLINE_S if overdue_at is None else max(overdue_at - self._clocks.infra.monotonic(), 0.0)
         # One request that hangs must not cost the position: another stop goes out while there is time.
         sent = await self._send_in_time(self._stop(symbol, position, plan), min(left, ATTEMPT_S))
         if sent is not None and sent.accepted:
+            self._refused.pop(symbol, None)
             return True
+        if sent is not None:
+            self._refused[symbol] = sent
         if self._books.position(symbol) != position:
             return True  # it changed while we spoke
         if sent is not None and sent.code == WOULD_TRIGGER:
@@ -183,9 +188,10 @@ class ProtectionKeeper:
             return True  # its reply was lost, and the stream told of it
         left = overdue_at - self._clocks.infra.monotonic()
         if left > 0:
-            await self._clocks.infra.sleep(min(RETRY_S, left))
+            if sent is not None:  # else it has been waited for long enough
+                await self._clocks.infra.sleep(min(RETRY_S, left))
             return True
-        await self._exit(symbol, sent, "no stop was accepted in time")
+        await self._exit(symbol, self._refused.pop(symbol, None), "no stop was accepted in time")
         return True
 
     def _protected_quantity(self, symbol: Symbol, position: Decimal) -> Decimal:

@@ -36,6 +36,8 @@ STOP_WITHIN_S = 2.0
 """Invariant 6; only seconds in which the desk was running count."""
 STOP_AFTER_RESTART_S = 5.0
 """The same for a position that a restarted desk finds unprotected: it has to read the account first."""
+OVERLAP_WITHIN_S = 5.0
+"""Running seconds within which an old stop goes once a new one is there (invariant 6)."""
 FLAT_WITHIN_S = 15.0
 """Running seconds after a trip by which nothing may be open, the venue answering."""
 MARK_SLACK = Decimal("1.02")
@@ -86,6 +88,7 @@ class Invariants:
         self._ids: set[str] = set()
         self._views: list[tuple[float, datetime, StopView]] = []
         self._bare: dict[str, _Bare] = {}
+        self._overlap_s: dict[str, float] = {}
         self._open_after_trip_s = 0.0
         self._policy_version = 0
         self._refusals_read = 0
@@ -163,6 +166,7 @@ class Invariants:
         self._running_since = None
         for bare in self._bare.values():
             bare.after_restart, bare.seconds = True, 0.0
+        self._overlap_s.clear()
         self._open_after_trip_s = 0.0
 
     def look(self, seconds: float, policy_version: int | None) -> None:
@@ -170,6 +174,7 @@ class Invariants:
         self.venue_changed()
         ran = min(seconds, self.now_s - self._running_since) if self._running_since is not None else 0.0
         self._check_protection(ran)
+        self._check_overlap(ran)
         self._check_flat_after_trip(ran)
         self._check_refusals()
         if policy_version is not None:
@@ -254,6 +259,20 @@ class Invariants:
             if bare.seconds > limit and not bare.told:
                 bare.told = True
                 self.broken(6, f"{symbol} {plain(quantity)} without a full stop for more than {limit:.0f} s")
+
+    def _check_overlap(self, ran: float) -> None:
+        """A stop of old beside the one that replaced it. After a trip all of them stay until the position is closed."""
+        stops = Counter(a.symbol for a in self.venue.ledger.open_algo_orders(self.account))
+        for symbol in [*self._overlap_s]:
+            if stops[symbol] < 2 or self.stopped:
+                del self._overlap_s[symbol]
+        for symbol, count in stops.items():
+            if count < 2 or self.stopped:
+                continue
+            self._overlap_s[symbol] = self._overlap_s.get(symbol, 0.0) + ran
+            if self._overlap_s[symbol] > OVERLAP_WITHIN_S:
+                text = f"{count} stops in {symbol} for more than {OVERLAP_WITHIN_S:.0f} s"
+                self.broken(6, text, key=f"overlap {symbol}")
 
     def _covered(self, symbol: str, quantity: Decimal) -> bool:
         """Stops for all of it, or an exit under way."""

@@ -6,12 +6,50 @@ import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from breakwater.paper_venue.faults.catalogue import REQUEST_FAULTS, Family, Fault
+from breakwater.paper_venue.faults.plan import FaultPlan, FaultRule, Match
 from breakwater.simulation.transport import Latency
 
 SECONDS = 600.0
 """Simulated time under way, in seconds."""
 LEAD = timedelta(seconds=30)
 """Market time before the first tick, in which the desk starts."""
+WIRE_REQUESTS = (
+    Fault.RESET_BEFORE,
+    Fault.RESET_AFTER,
+    Fault.HANG,
+    Fault.TRUNCATED,
+    Fault.HTML,
+    Fault.EMPTY,
+    Fault.NO_ORDER_ID,
+    Fault.UNKNOWN_503,
+    Fault.UNAVAILABLE_503,
+    Fault.BUSY_1008,
+    Fault.GATEWAY_504,
+    Fault.TIMEOUT_1007,
+    Fault.ERROR_1001,
+    Fault.CLOCK_1021,
+    Fault.SLOW_REPLY,
+)
+"""None with which the venue keeps everybody away: nothing can be protected then."""
+WIRE_PATHS = (
+    "*/order",
+    "*/algoOrder",
+    "*/positionRisk",
+    "*/account",
+    "*/openOrders",
+    "*/openAlgoOrders",
+    "*/userTrades",
+)
+WIRE_STREAMS = (
+    Fault.EVENT_LOST,
+    Fault.EVENT_DUPLICATED,
+    Fault.EVENT_DELAYED,
+    Fault.EVENT_REORDERED,
+    Fault.STREAM_SILENT,
+    Fault.LISTEN_KEY_EXPIRED,
+    Fault.LISTEN_KEY_DEAD,
+)
 FAMILIES = ("NORMAL", "DEFENSIVE", "AGGRESSIVE")
 
 
@@ -40,6 +78,13 @@ class SeedPlan:
     """When how many USDT are moved in, or out when negative."""
     deleveraged: tuple[float, ...] = ()
     """When the venue closes a part of whatever is held."""
+    wire: tuple[FaultRule, ...] = ()
+    """What goes wrong with requests and streams; times count from the start of the run, `LEAD` before the first tick."""
+
+    @property
+    def faults(self) -> FaultPlan:
+        """``wire`` as the venue takes it."""
+        return FaultPlan(self.seed, self.wire)
 
     def latency(self) -> Latency:
         """A new source of delays; the same every time."""
@@ -52,7 +97,7 @@ class SeedPlan:
             f"latency <= {self.latency_s[1] * 1000:.0f} ms, {len(self.kills)} kills"
             f"{f' and one at order {self.kill_at_order[0]}' if self.kill_at_order else ''}, {len(self.outages)} outages, "
             f"{len(self.drops)} stream drops, funding every {self.funding_every_s} s, {len(self.transfers)} transfers, "
-            f"{len(self.deleveraged)} deleveragings"
+            f"{len(self.deleveraged)} deleveragings, wire: {'+'.join(rule.fault for rule in self.wire) or 'good'}"
         )
 
 
@@ -87,4 +132,38 @@ def plan_for(seed: int) -> SeedPlan:
         funding_every_s=money.choice([8 * 3600, 60, 150]),
         transfers=tuple((at, money.choice([-3000, -500, 700, 5000])) for at in moves),
         deleveraged=tuple(round(money.uniform(5, SECONDS - 60), 3) for _ in range(money.choice([0, 0, 0, 1]))),
+        wire=_wire(random.Random(f"wire-{seed}")),
     )
+
+
+def _wire(draw: random.Random) -> tuple[FaultRule, ...]:
+    """Up to five rules; two runs in five have a good wire."""
+    rules: list[FaultRule] = []
+    for _ in range(draw.choice([0, 0, 1, 3, 5])):
+        from_s = round(LEAD.total_seconds() + draw.uniform(0, SECONDS - 90), 3)
+        to_s = round(from_s + draw.uniform(5, 60), 3)
+        if draw.random() < 0.7:
+            fault = draw.choice(WIRE_REQUESTS)
+            path = draw.choice(WIRE_PATHS)
+            method = draw.choice(["POST", "DELETE"]) if path in WIRE_PATHS[:2] else "GET"
+            match = Match(method=method, path=path, from_s=from_s)
+            ambiguous = REQUEST_FAULTS[fault].ambiguous
+            rules.append(
+                FaultRule(
+                    fault,
+                    match,
+                    count=draw.choice([1, 1, 2]),
+                    executed=draw.random() < 0.5 if ambiguous else None,
+                    delay_s=round(draw.uniform(0.1, 1.5), 3) if fault is Fault.SLOW_REPLY else None,
+                )
+            )
+            continue
+        fault = draw.choice(WIRE_STREAMS)
+        if fault.family is Family.INSTANT:
+            rules.append(FaultRule(fault, Match(from_s=from_s)))
+            continue
+        probability = 1.0 if fault is Fault.STREAM_SILENT else 0.3
+        match = Match(path="*/private/*", from_s=from_s, to_s=to_s, probability=probability)
+        delay_s = round(draw.uniform(0.1, 2.0), 3) if fault is Fault.EVENT_DELAYED else None
+        rules.append(FaultRule(fault, match, count=0, delay_s=delay_s))
+    return tuple(rules)

@@ -11,6 +11,7 @@ from breakwater.exchange.client import Credentials, UsdmClient, make_client
 from breakwater.exchange.governor import Governor
 from breakwater.paper_venue.clock import venue_now
 from breakwater.paper_venue.core import PaperVenue
+from breakwater.paper_venue.faults.wire import FaultWire
 from breakwater.paper_venue.model import Now
 from breakwater.runtime.bus import BusUnavailable
 from breakwater.runtime.clocks import Clocks
@@ -31,7 +32,12 @@ class SimulatedProcess:
     """
 
     def __init__(
-        self, world: SimulatedWorld, *, latency: Latency | None = None, on_request: OnRequest | None = None
+        self,
+        world: SimulatedWorld,
+        *,
+        latency: Latency | None = None,
+        on_request: OnRequest | None = None,
+        faults: FaultWire | None = None,
     ) -> None:
         self.alive = True
         self.sessions: list[WatchedSession] = []
@@ -39,6 +45,7 @@ class SimulatedProcess:
         self._world = world
         self._latency = latency
         self._on_request = on_request
+        self._faults = faults
         shared = world.ports
         clocks = shared.clocks
         self._clocks = clocks
@@ -73,7 +80,9 @@ class SimulatedProcess:
         return sum(session.drop_streams() for session in self.sessions)
 
     def _client(self, credentials: Credentials | None) -> UsdmClient:
-        session = WatchedSession(self._world.venue, self._clocks, latency=self._latency, on_request=self._on_request)
+        session = WatchedSession(
+            self._world.venue, self._clocks, latency=self._latency, on_request=self._on_request, faults=self._faults
+        )
         self.sessions.append(session)
         client = make_client(MEMORY_ENDPOINT, credentials, self._clocks.infra, session=session, governor=self._governor)
         self._clients.append(client)
@@ -84,9 +93,15 @@ class WatchedSession(MemorySession):
     """A memory session that tells of every request as it leaves."""
 
     def __init__(
-        self, venue: PaperVenue, clocks: Clocks, *, latency: Latency | None, on_request: OnRequest | None
+        self,
+        venue: PaperVenue,
+        clocks: Clocks,
+        *,
+        latency: Latency | None,
+        on_request: OnRequest | None,
+        faults: FaultWire | None,
     ) -> None:
-        super().__init__(venue, clocks, latency=latency)
+        super().__init__(venue, clocks, latency=latency, faults=faults)
         self._on_request = on_request
 
     def _request(self, method: str, url: Any, options: dict[str, Any]) -> _Exchange:

@@ -22,6 +22,7 @@ from breakwater.paper_venue.clock import to_ms, venue_now
 from breakwater.paper_venue.config import AccountConfig, Fills, VenueConfig, spec_for
 from breakwater.paper_venue.core import PaperVenue
 from breakwater.paper_venue.driver import backfill, drive
+from breakwater.paper_venue.faults.wire import FaultWire
 from breakwater.paper_venue.markets import Crash, SyntheticMarket
 from breakwater.paper_venue.markets.until import Until
 from breakwater.paper_venue.model import Now
@@ -90,6 +91,7 @@ class _SeedRun:
         )
         self.venue = PaperVenue(config)
         backfill(self.venue, self._market, to_ms(plan.begin))
+        self._faults = FaultWire(self.venue)
         self._latency = plan.latency()
         self._world = SimulatedWorld(simulation, self.venue, desk=DESK, data=DataKind.SYNTHETIC)
         self.checks = Invariants(self.venue, self._world.broker, DESK, account.name)
@@ -110,6 +112,7 @@ class _SeedRun:
         watcher = MemoryBus(self._world.broker, DESK, "checker", self._sim.clocks.infra)
         watcher.watch_state(self._heard, types=(StopLease,))
         await watcher.start()
+        self._faults.load(self._plan.faults, venue_now(self._sim.clocks))
         end = self._plan.begin + timedelta(seconds=self._seconds + SETTLE_S)
         works = [
             drive(self.venue, Until(self._market, to_ms(end)), self._sim.clocks, after_ms=to_ms(self._plan.begin)),
@@ -152,6 +155,7 @@ class _SeedRun:
             )
 
     def _report(self) -> SeedReport:
+        self.checks.sometimes["fault on the wire"] += sum(fired for _, _, fired in self._faults.report())
         self._sim.trace.record("audit", *(order.client_order_id for order in self.venue.audit))
         return SeedReport(
             self._plan,
@@ -171,7 +175,7 @@ class _SeedRun:
         infra = self._sim.clocks.infra
         for attempt in range(STARTS_AT_MOST):
             process = self._process = SimulatedProcess(
-                self._world, latency=self._latency, on_request=self._request_leaves
+                self._world, latency=self._latency, on_request=self._request_leaves, faults=self._faults
             )
             desk = self._desk = Desk(process.ports, [signal_source(self._plan.source, infra)])
             try:

@@ -29,6 +29,8 @@ NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
 HOLDING = 116
 """A seed whose desk holds positions."""
+GROWING = 2
+"""A seed whose positions grow, so that stops are replaced."""
 PAYING = 116
 """A seed whose venue settles funding every minute while the desk holds."""
 
@@ -65,9 +67,14 @@ def test_plans_of_many_seeds_hold_every_kind_of_mishap() -> None:
         [plan for plan in plans if plan.funding_every_s < 8 * 3600],
         [plan for plan in plans if plan.transfers],
         [plan for plan in plans if plan.deleveraged],
+        [plan for plan in plans if plan.wire],
     ):
         assert 20 < len(mishaps) < 200
     assert 60 < sum(1 for plan in plans if plan.crash_at) < 140
+
+
+def test_faults_on_the_wire_really_happen_in_a_run() -> None:
+    assert run_seed(HOLDING, seconds=300).sometimes["fault on the wire"] > 0
 
 
 # ------------------------------------------------------------------------------------------------ the checks can fail
@@ -80,6 +87,17 @@ async def _asleep(*_: Any) -> None:
 def test_desk_that_places_no_stops_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ProtectionKeeper, "_guard", _asleep)
     assert 6 in numbers(run_seed(HOLDING, seconds=60))
+
+
+def test_desk_that_leaves_old_stops_beside_new_ones_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    cancel = ProtectionKeeper.cancel
+
+    async def keeps_stops(self: ProtectionKeeper, order: Any) -> bool:
+        return False if order.algo else await cancel(self, order)
+
+    monkeypatch.setattr(ProtectionKeeper, "cancel", keeps_stops)
+    texts = [violation.text for violation in run_seed(GROWING, seconds=200).violations if violation.invariant == 6]
+    assert "2 stops in ETHUSDT for more than 5 s" in texts
 
 
 def test_portfolio_that_books_no_fills_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

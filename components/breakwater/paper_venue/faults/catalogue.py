@@ -30,6 +30,7 @@ class Fault(enum.StrEnum):
     ERROR_1006 = "error_1006"
     RATE_LIMITED_429 = "rate_limited_429"
     BANNED_418 = "banned_418"
+    FORBIDDEN_403 = "forbidden_403"
     WEIGHT_1003 = "weight_1003"
     ORDERS_1015 = "orders_1015"
     CLOCK_1021 = "clock_1021"
@@ -37,6 +38,7 @@ class Fault(enum.StrEnum):
     KEY_2014 = "key_2014"
     REJECTED = "rejected"
     SLOW_REPLY = "slow_reply"
+    STALE_READ = "stale_read"
 
     EVENT_LOST = "event_lost"
     EVENT_DUPLICATED = "event_duplicated"
@@ -185,6 +187,12 @@ REQUEST_FAULTS: Mapping[Fault, RequestFault] = {
         content=_error(-1003, "Way too many requests; IP banned. Please use the websocket for live updates."),
         says_retry_after=True,
     ),
+    Fault.FORBIDDEN_403: RequestFault(
+        "403 with a page of HTML: shut out by the firewall",
+        executes=False,
+        status=403,
+        content=b"<html><h1>403 Forbidden</h1></html>",
+    ),
     Fault.WEIGHT_1003: RequestFault("400 with -1003", executes=False, status=400, content=_error(-1003, _WEIGHT)),
     Fault.ORDERS_1015: RequestFault(
         "400 with -1015",
@@ -210,6 +218,10 @@ REQUEST_FAULTS: Mapping[Fault, RequestFault] = {
     Fault.REJECTED: RequestFault("400 with `code` and `text` of the plan", executes=False, status=400),
     Fault.SLOW_REPLY: RequestFault(
         "the venue did it; the reply comes `delay_s` later, after the user events", executes=True
+    ),
+    Fault.STALE_READ: RequestFault(
+        "a GET shows once more what the last one of its path and symbol showed: the venue's reading side lags",
+        executes=True,
     ),
 }
 

@@ -84,6 +84,7 @@ _NEEDS = {
     Fault.REJECTED: ("code",),
     Fault.PRICE_GAP: ("factor",),
 }
+_POSITIVE = ("factor", "tick_size", "step_size", "min_notional")
 _MATCHES = {
     "method": [Family.REQUEST],
     "client_id": [Family.REQUEST, Family.EVENT],
@@ -163,15 +164,14 @@ def _problems(rule: FaultRule) -> list[tuple[str, str]]:
             found.append((name, f"does not belong to {rule.fault}, only to {', '.join(faults)}"))
     missing = (name for name in _NEEDS.get(rule.fault, ()) if getattr(rule, name) is None)
     found += [("fault", f"{rule.fault} needs {name}") for name in missing]
+    for name in _POSITIVE:  # msgspec bounds no decimals
+        value = getattr(rule, name)
+        if value is not None and not (value.is_finite() and value > 0):
+            found.append((name, f"must be a number above 0, is {value}"))
     default = Match()
     for name, families in _MATCHES.items():
         if getattr(rule.match, name) != getattr(default, name) and rule.fault.family not in families:
             found.append((f"match.{name}", f"{rule.fault} befalls no {_ands(families)}: leave it out"))
-    found += [
-        (name, f"must be above 0, is {value}")
-        for name in ("factor", "tick_size", "step_size", "min_notional")
-        if (value := getattr(rule, name)) is not None and not (value.is_finite() and value > 0)
-    ]
     match = rule.match
     if match.to_s is not None and match.to_s <= match.from_s:
         found.append(("match.to_s", f"must be after from_s ({match.from_s:g}), is {match.to_s:g}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -62,6 +63,8 @@ class FaultWire:
     def __init__(self, venue: PaperVenue) -> None:
         self._decider = FaultDecider()
         self._instants = Instants(venue)
+        self._shown: dict[tuple[str, str], Reply] = {}
+        """The last good reply to each GET, by path and symbol."""
 
     def load(self, plan: FaultPlan, now: Now) -> None:
         """Add a plan's rules; their times count from now."""
@@ -93,13 +96,19 @@ class FaultWire:
         """Have ``handle`` answer one request, or not, and say what becomes of the reply."""
         self.pass_time(now)
         rule = None
+        seen = _seen(method, path, query, body)
         if self._decider.watches(Family.REQUEST):
-            rule = self._decider.request(_seen(method, path, query, body), now.wall_ms)
+            rule = self._decider.request(seen, now.wall_ms)
         if rule is None:
-            return Delivery(handle(method, path, query, headers, body, now))
+            answered = handle(method, path, query, headers, body, now)
+            if method == "GET" and answered.status == HTTPStatus.OK:
+                self._shown[seen.path, seen.symbol] = answered
+            return Delivery(answered)
         fault = REQUEST_FAULTS[rule.fault]
         executes = fault.executes if rule.executed is None else rule.executed
         real = handle(method, path, query, headers, body, now) if executes else None
+        if rule.fault is Fault.STALE_READ and method == "GET":
+            real = self._shown.get((seen.path, seen.symbol), real)
         return Delivery(_reply(rule, fault, real), fault.transmission, rule.delay_s or 0.0)
 
     # ------------------------------------------------------------------------------------------------ streams

@@ -57,7 +57,7 @@ def play_cell(row: Row, action: Action) -> Played:
 
 
 async def _play(rig: Rig, row: Row, action: Action, plan: FaultPlan) -> Played:
-    judge = Judge(rig, shut_out_s=row.shut_out_s)
+    judge = Judge(rig)
 
     def strike() -> None:
         rig.faults.load(plan, venue_now(rig.clocks))

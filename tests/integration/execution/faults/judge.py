@@ -9,21 +9,24 @@ from typing import Any
 from tests.integration.execution.conftest import BTC, Rig
 
 PROTECTED_WITHIN_S = 2.0
+SHUT_OUT_S = 60.0
+"""A 403 says that the address is shut out and not for how long: for so long execution does not ask again."""
 GRAIN_S = 0.001
 ZERO = Decimal(0)
 
 
 class Judge:
-    """Watches one rig from now on. For ``shut_out_s`` the venue takes nothing from us, whatever it is."""
+    """Watches one rig from now on."""
 
-    def __init__(self, rig: Rig, *, shut_out_s: float = 0.0) -> None:
+    def __init__(self, rig: Rig) -> None:
         self._rig = rig
-        self._within_s = PROTECTED_WITHIN_S + shut_out_s
         self._naked_since: float | None = None
         self._uncovered: list[tuple[float, float | None]] = []
         """Beginning and end of each time without full cover."""
         self.exits_at: list[float] = []
         """When an exit was tried, whatever became of it."""
+        self.kept_away: list[tuple[float, float]] = []
+        """Beginning and end of each time in which the venue wanted to hear nothing, by its Retry-After or a 403."""
         rig.core.on_change = self._changed
         deliver = rig.faults.deliver
 
@@ -31,7 +34,10 @@ class Judge:
             text = body.decode() if isinstance(body, bytes) else str(body)
             if method == "POST" and "-x&" in f"{text}&":
                 self.exits_at.append(self._time())
-            return deliver(handle, method, path, query, headers, body, now)
+            delivery = deliver(handle, method, path, query, headers, body, now)
+            pause_s = delivery.response.headers.get("Retry-After", SHUT_OUT_S if delivery.response.status == 403 else 0)
+            self.kept_away.append((self._time(), self._time() + float(pause_s)))
+            return delivery
 
         rig.faults.deliver = watched  # type: ignore[method-assign]
 
@@ -65,13 +71,21 @@ class Judge:
             times.append((self._naked_since, None))
         found = []
         for since, until in times:
-            end = since + self._within_s + GRAIN_S
+            end = self._deadline(since) + GRAIN_S
             if until is not None and until <= end:
                 continue
             if not any(since <= at <= end for at in self.exits_at):
                 lasted = "to the end" if until is None else f"{until - since:.3f} s"
                 found.append(f"from {since:.3f} s on without full cover and no exit tried: {lasted}")
         return found
+
+    def _deadline(self, since: float) -> float:
+        """By when it has to be protected; the time that the venue keeps everybody away does not count."""
+        end = since + PROTECTED_WITHIN_S
+        for begin, over in self.kept_away:
+            if begin <= end:
+                end = max(end, over)
+        return end
 
     def _duplicates(self) -> list[str]:
         state = self._rig.core.ledger.state

@@ -51,8 +51,10 @@ MATRIX = """
 Every row while execution is about each of five things: an entry of 0.12 BTC, the stop after it, the target after it, the cancel of
 an entry that rests, and the flattening after a trip. `make test` and `make test-slow` play every cell on the real Execution
 component, with the unmodified ccxt client, and judge by the venue's own records: at most one fill per proposal and no id accepted twice,
-nothing but entries ever increased risk, never more than 2 s without stops over the whole position unless it is being closed or the
-venue has told us to keep away (429 and 418 with Retry-After: whatever is sent then makes it longer), and in the end reconciled, with books that say what the venue says. A cell is where the account stood then.
+nothing but entries ever increased risk, never more than 2 s without stops over the whole position unless it is being closed, and in
+the end reconciled, with books that say what the venue says. A cell is where the account stood then. While the venue's own
+`Retry-After` lasts, and for 60 s after a 403, nothing is sent, stops and exits neither: that time does not count in the 2 s, and what
+comes first afterwards is the stop and the exit together.
 
 """
 

@@ -38,8 +38,6 @@ class Row:
     no_sense: str = ""
     countdown: bool = False
     """The dead-man switch of the symbol fires half a second after the action."""
-    shut_out_s: float = 0.0
-    """How long the venue tells everybody to keep away: an order sent all the same would only make that longer."""
 
 
 def of_action(action: Action) -> Match:
@@ -55,6 +53,12 @@ def _request(fault: Fault, **more: Any) -> Rules:
 
 def _everything(fault: Fault, seconds: float, **more: Any) -> Rules:
     return lambda _: (FaultRule(fault, Match(to_s=seconds), count=0, **more),)
+
+
+def _lagging(*paths: str) -> Rules:
+    return lambda _: tuple(
+        FaultRule(Fault.STALE_READ, Match(method="GET", path=path, to_s=3.0), count=0) for path in paths
+    )
 
 
 def _events(fault: Fault, **more: Any) -> Rules:
@@ -92,8 +96,43 @@ def _gap(action: Action) -> tuple[FaultRule, ...]:
     return (FaultRule(Fault.PRICE_GAP, Match(symbol="BTCUSDT", to_s=60.0), factor=Decimal(_GAP[action])),)
 
 
-SHUT_OUT_S = 5.0
-"""Retry-After of a 429 or 418 whose rule names none."""
+REFUSALS = {
+    -1022: "Signature for this request is not valid.",
+    -2010: "New order rejected.",
+    -2018: "Balance is insufficient.",
+    -2019: "Margin is insufficient.",
+    -2021: "Order would immediately trigger.",
+    -2022: "ReduceOnly Order is rejected.",
+    -2024: "Position is not sufficient.",
+    -2027: "Exceeded the maximum allowable position at current leverage.",
+    -2028: "Leverage is smaller than permitted: insufficient margin balance.",
+    -4059: "No need to change position side.",
+    -4061: "Order's position side does not match user's setting.",
+    -4067: "Position side cannot be changed if there exists open orders.",
+    -4068: "Position side cannot be changed if there exists position.",
+    -4131: "The counterparty's best price does not meet the PERCENT_PRICE filter limit.",
+    -4164: "Order's notional must be no smaller than 5.0 (unless you choose reduce only).",
+    -5021: "Due to the order could not be filled immediately, the FOK order has been rejected.",
+    -5022: "Due to the order could not be executed as maker, the Post Only order will be rejected.",
+}
+"""What the venue says no with, once, to the action's own request."""
+
+
+def _refused(code: int) -> Rules:
+    return _request(Fault.REJECTED, code=code, text=REFUSALS[code])
+
+
+MARGIN_REFUSALS = {
+    -4046: "No need to change margin type.",
+    -4047: "Margin type cannot be changed if there exists open orders.",
+    -4048: "Margin type cannot be changed if there exists position.",
+}
+
+
+def _margin_refused(code: int) -> Rules:
+    """Isolated margin is asked for before the first entry: there is one such request in every cell."""
+    rule = FaultRule(Fault.REJECTED, Match(method="POST", path="*/marginType"), code=code, text=MARGIN_REFUSALS[code])
+    return lambda _: (rule,)
 
 
 def _requests() -> list[Row]:
@@ -110,11 +149,10 @@ def _requests() -> list[Row]:
     }
     rows = []
     for fault, how in REQUEST_FAULTS.items():
-        if fault in (Fault.REJECTED, Fault.SLOW_REPLY):
+        if fault in (Fault.REJECTED, Fault.SLOW_REPLY, Fault.STALE_READ):
             continue
         if not how.ambiguous:
-            shut_out = SHUT_OUT_S if fault in (Fault.RATE_LIMITED_429, Fault.BANNED_418) else 0.0
-            rows.append(Row(how.means, _request(fault), slow=fault not in fast, shut_out_s=shut_out))
+            rows.append(Row(how.means, _request(fault), slow=fault not in fast))
             continue
         for executed in (True, False):
             said = "the venue did it" if executed else "the venue did not do it"
@@ -131,15 +169,14 @@ def _nothing(_: Action) -> tuple[FaultRule, ...]:
 ROWS: tuple[Row, ...] = (
     *_requests(),
     Row("a batch with one leg refused", _nothing, no_sense="execution sends every order by itself"),
+    *(Row(f"400 with {code}", _refused(code), slow=code not in (-2019, -2022)) for code in REFUSALS),
+    *(Row(f"400 with {code} to isolated margin", _margin_refused(code), slow=True) for code in MARGIN_REFUSALS),
     Row("nothing reaches the venue for 1.5 s", _everything(Fault.RESET_BEFORE, 1.5)),
     Row("no reply comes back for 1.5 s", _everything(Fault.RESET_AFTER, 1.5), slow=True),
-    Row(
-        "429 to everything for 1.5 s",
-        _everything(Fault.RATE_LIMITED_429, 1.5, retry_after_s=1),
-        slow=True,
-        shut_out_s=1.0,
-    ),
+    Row("429 to everything for 1.5 s", _everything(Fault.RATE_LIMITED_429, 1.5, retry_after_s=1), slow=True),
     Row("the user event comes 0.5 s before the reply", _request(Fault.SLOW_REPLY, delay_s=0.5)),
+    Row("positions and account lag 3 s behind", _lagging("*/positionRisk", "*/account")),
+    Row("open orders of both kinds lag 3 s behind", _lagging("*/openOrders", "*/openAlgoOrders"), slow=True),
     Row("the order's events are lost", _events(Fault.EVENT_LOST)),
     Row("the order's events come twice", _events(Fault.EVENT_DUPLICATED), slow=True),
     Row("the order's events come 1.5 s late", _events(Fault.EVENT_DELAYED, delay_s=1.5), slow=True),
