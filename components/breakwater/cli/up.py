@@ -19,7 +19,7 @@ def up(
     market: Annotated[
         str,
         typer.Option(
-            help="synthetic[:seed], replay:FILE[,FILE] with recorded candles, or capture:FILE[,FILE] with raw messages."
+            help="synthetic[:seed], replay:FILE[,FILE] with recorded candles, capture:FILE[,FILE] with raw messages, or live public data of the exchange (live, live:URL)."
         ),
     ] = "synthetic",
     speed: Annotated[str, typer.Option(help="Market seconds per second, up to 60.")] = "1",
@@ -102,12 +102,14 @@ def _market(text: str) -> str:
         parse_seed(text)
         return text
     files = [name for name in rest.split(",") if name]
+    if kind == "live":
+        return text
     if kind in ("replay", "capture") and files:
         return f"{kind}:" + ",".join(str(readable(Path(name), "--market")) for name in files)
     raise CliError(
         Exit.USAGE,
         f"--market {text} is not a market.",
-        "Give synthetic, synthetic:SEED, replay:FILE[,FILE] or capture:FILE[,FILE].",
+        "Give synthetic, synthetic:SEED, replay:FILE[,FILE], capture:FILE[,FILE] or live.",
     )
 
 

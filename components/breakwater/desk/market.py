@@ -13,7 +13,7 @@ import structlog
 from breakwater.desk.sources import DeskInputError
 from breakwater.domain.signals import DataKind
 from breakwater.paper_venue.clock import to_datetime
-from breakwater.paper_venue.config import DEFAULT_ACCOUNT, Fills, VenueConfig, spec_for
+from breakwater.paper_venue.config import DEFAULT_ACCOUNT, Fills, SymbolSpec, VenueConfig, spec_for
 from breakwater.paper_venue.markets import CaptureMarket, Market, ReplayMarket, SyntheticMarket
 from breakwater.paper_venue.markets.replay import load_candles
 from breakwater.paper_venue.model import VenueState
@@ -77,10 +77,12 @@ class ChosenMarket:
     data: DataKind
     now: datetime
     """Market time to start at."""
+    specs: tuple[SymbolSpec, ...] = ()
+    """Trading rules where the market brings its own."""
 
     def venue_config(self, fills: Fills = Fills.FULL) -> VenueConfig:
         """A venue that lists the market's symbols and knows the desk's account (14,000 USDT at first)."""
-        symbols = tuple(spec_for(symbol) for symbol in self.market.symbols)
+        symbols = self.specs or tuple(spec_for(symbol) for symbol in self.market.symbols)
         return VenueConfig(symbols=symbols, accounts=(DEFAULT_ACCOUNT,), fills=fills)
 
 
@@ -146,7 +148,7 @@ def choose_market(
         record = known or MarketRecord(source, captured.symbols, begin)
         return ChosenMarket(record, captured, DataKind.REPLAY, seen if seen else begin)
     raise DeskInputError(
-        f"market {source!r} is not known: use synthetic, synthetic:SEED, replay:FILE[,FILE] or capture:FILE[,FILE]"
+        f"market {source!r} is not known: use synthetic, synthetic:SEED, replay:FILE[,FILE], capture:FILE[,FILE] or live"
     )
 
 

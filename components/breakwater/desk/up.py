@@ -23,6 +23,7 @@ from breakwater.dashboard.view import DeskFacts
 from breakwater.desk.bus_counts import BusCounts
 from breakwater.desk.desk import Desk
 from breakwater.desk.governing import count_requests
+from breakwater.desk.live_market import is_live, open_live
 from breakwater.desk.market import MARKET_FILE, ChosenMarket, choose_market, read_record, write_record
 from breakwater.desk.metrics_feed import MetricsFeed
 from breakwater.desk.observer import Observer
@@ -123,7 +124,7 @@ async def _running(options: UpOptions, rundir: RunDir) -> AsyncIterator[_Running
         manifests = _manifests(options)
         state_file = options.state_dir / "venue" / "state.json"
         state = VenueStateFile(state_file).load()
-        market = _market(options, disk, manifests, state)
+        market = await _market(options, disk, manifests, state)
         clocks = wall_clocks(speed=options.speed, market_anchor=market.now)
         config = market.venue_config(Fills(options.fills))
         venue = PaperVenueService(config, market.market, clocks, state_path=state_file, state=state)
@@ -181,17 +182,14 @@ def _manifests(options: UpOptions) -> DeskManifests | None:
     return chosen
 
 
-def _market(
+async def _market(
     options: UpOptions, disk: FileDisk, manifests: DeskManifests | None, state: VenueState | None
 ) -> ChosenMarket:
-    return choose_market(
-        options.market,
-        manifests.policy.spec.symbols if manifests else (),
-        known=read_record(disk),
-        state=state,
-        wall=wall_clocks().infra.utc_now(),
-        speed=options.speed,
-    )
+    symbols = manifests.policy.spec.symbols if manifests else ()
+    known, infra = read_record(disk), wall_clocks().infra
+    if is_live(options.market):
+        return await open_live(options.market, symbols, known=known, clock=infra, speed=options.speed)
+    return choose_market(options.market, symbols, known=known, state=state, wall=infra.utc_now(), speed=options.speed)
 
 
 def _facts(options: UpOptions, market: ChosenMarket, clocks: Clocks) -> DeskFacts:

@@ -8,6 +8,7 @@ from typing import NoReturn
 import msgspec
 import structlog
 
+from breakwater.desk.live_market import is_live, open_live
 from breakwater.desk.market import MARKET_FILE, choose_market, read_record, write_record
 from breakwater.desk.venue_clock import VenueClock
 from breakwater.paper_venue.config import Fills
@@ -40,16 +41,20 @@ async def _serve(settings: Settings, disk: FileDisk, faults: FaultPlan | None) -
     state_file = settings.state_dir / NAME / "state.json"
     state = VenueStateFile(state_file).load()
     wall = infra.utc_now()
-    market = choose_market(
-        settings.market,
-        settings.symbols,
-        known=read_record(disk, MARKET_FILE),
-        state=state,
-        wall=wall,
-        speed=settings.speed,
-        start=settings.market_start,
-        crash_after_minutes=settings.crash_after_minutes,
-    )
+    known = read_record(disk, MARKET_FILE)
+    if is_live(settings.market):
+        market = await open_live(settings.market, settings.symbols, known=known, clock=infra, speed=settings.speed)
+    else:
+        market = choose_market(
+            settings.market,
+            settings.symbols,
+            known=known,
+            state=state,
+            wall=wall,
+            speed=settings.speed,
+            start=settings.market_start,
+            crash_after_minutes=settings.crash_after_minutes,
+        )
     record = market.record
     if settings.market_anchor is not None and settings.wall_anchor is not None:
         record = msgspec.structs.replace(

@@ -72,6 +72,13 @@ class Reader:
             raise VenueReplyError(self.what, names[0], f"must not be negative, is {value}")
         return value
 
+    def positive(self, *names: str) -> Decimal:
+        """A number above 0."""
+        value = self.decimal(*names)
+        if value <= 0:
+            raise VenueReplyError(self.what, names[0], f"must be above 0, is {value}")
+        return value
+
     def positive_or_none(self, *names: str) -> Decimal | None:
         """A number where the venue writes 0, "" or nothing for "none"."""
         if not any(self.raw.get(name) not in (None, "") for name in names):

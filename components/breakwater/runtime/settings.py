@@ -74,7 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     market_anchor: datetime | None
     wall_anchor: datetime | None
     market: str
-    """The paper venue's market: ``synthetic[:SEED]``, ``replay:FILE[,FILE]`` or ``capture:FILE[,FILE]``."""
+    """The paper venue's market: ``synthetic[:SEED]``, ``replay:FILE[,FILE]``, ``capture:FILE[,FILE]`` or ``live[:URL]``."""
     symbols: tuple[str, ...]
     """Symbols the paper venue lists besides the usual ones."""
     market_start: datetime | None

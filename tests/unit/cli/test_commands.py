@@ -175,7 +175,10 @@ def test_signal_send_posts_exact_numbers(breakwater: Any, desk: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("up", "--market", "moon"), "Give synthetic, synthetic:SEED, replay:FILE[,FILE] or capture:FILE[,FILE]."),
+        (
+            ("up", "--market", "moon"),
+            "Give synthetic, synthetic:SEED, replay:FILE[,FILE], capture:FILE[,FILE] or live.",
+        ),
         (("up", "--market", "synthetic:x"), "not a seed"),
         (("up", "--market", "replay:nowhere.csv"), "does not exist"),
         (("up", "--speed", "61"), "at most 60"),
