@@ -45,8 +45,8 @@ def known_error(error: Exception) -> CliError | None:
     from breakwater.ai_engine.sources.jsonl import SignalFileError
     from breakwater.backup.archive import BackupError
     from breakwater.desk.sources import DeskInputError
-    from breakwater.paper_venue.faults.plan import FaultPlanError
     from breakwater.paper_venue.http import PortInUseError
+    from breakwater.paper_venue.json_text import JsonTextError
     from breakwater.paper_venue.markets import MarketFileError
     from breakwater.paper_venue.state_file import StateFileError
     from breakwater.runtime.bus import BusUnavailable
@@ -68,7 +68,7 @@ def known_error(error: Exception) -> CliError | None:
             return CliError(Exit.USAGE, error.problem, error.remedy)
         case (
             DeskInputError()
-            | FaultPlanError()
+            | JsonTextError()
             | MarketFileError()
             | SignalFileError()
             | StateFileError()

@@ -21,6 +21,9 @@ COMPONENTS = (
 
 def run(
     component: Annotated[str, typer.Argument(help=", ".join(COMPONENTS))],
+    accounts: Annotated[
+        Path | None, typer.Option(help="paper_venue: a file with its accounts (else BREAKWATER_VENUE_ACCOUNTS).")
+    ] = None,
     faults: Annotated[
         Path | None, typer.Option(help="paper_venue: a plan of what goes wrong (else BREAKWATER_FAULTS).")
     ] = None,
@@ -32,9 +35,15 @@ def run(
     name = component.replace("-", "_")
     if name not in COMPONENTS:
         raise CliError(Exit.USAGE, f"{component} is not a component.", f"Choose one of: {', '.join(COMPONENTS)}")
-    if name != "paper_venue" and (faults is not None or faults_api):
-        raise CliError(Exit.USAGE, f"{component} has no faults to plan.", "Give --faults to paper_venue only.")
+    if name != "paper_venue" and (accounts is not None or faults is not None or faults_api):
+        raise CliError(
+            Exit.USAGE,
+            f"{component} has no accounts and no faults to plan.",
+            "Give --accounts and --faults to paper_venue only.",
+        )
     environment = dict(os.environ)
+    if accounts is not None:
+        environment["BREAKWATER_VENUE_ACCOUNTS"] = str(accounts)
     if faults is not None:
         environment["BREAKWATER_FAULTS"] = str(faults)
     if faults_api:

@@ -13,7 +13,7 @@ import structlog
 from breakwater.desk.sources import DeskInputError
 from breakwater.domain.signals import DataKind
 from breakwater.paper_venue.clock import to_datetime
-from breakwater.paper_venue.config import DEFAULT_ACCOUNT, Fills, SymbolSpec, VenueConfig, spec_for
+from breakwater.paper_venue.config import DEFAULT_ACCOUNT, AccountConfig, Fills, SymbolSpec, VenueConfig, spec_for
 from breakwater.paper_venue.markets import CaptureMarket, Market, ReplayMarket, SyntheticMarket
 from breakwater.paper_venue.markets.replay import load_candles
 from breakwater.paper_venue.model import VenueState
@@ -80,10 +80,12 @@ class ChosenMarket:
     specs: tuple[SymbolSpec, ...] = ()
     """Trading rules where the market brings its own."""
 
-    def venue_config(self, fills: Fills = Fills.FULL) -> VenueConfig:
-        """A venue that lists the market's symbols and knows the desk's account (14,000 USDT at first)."""
+    def venue_config(
+        self, fills: Fills = Fills.FULL, accounts: tuple[AccountConfig, ...] = (DEFAULT_ACCOUNT,)
+    ) -> VenueConfig:
+        """A venue that lists the market's symbols and knows ``accounts``, the desk's (14,000 USDT at first) when none are given."""
         symbols = self.specs or tuple(spec_for(symbol) for symbol in self.market.symbols)
-        return VenueConfig(symbols=symbols, accounts=(DEFAULT_ACCOUNT,), fills=fills)
+        return VenueConfig(symbols=symbols, accounts=accounts, fills=fills)
 
 
 def ticks_per_candle(speed: float) -> int:

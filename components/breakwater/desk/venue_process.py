@@ -11,7 +11,8 @@ import structlog
 from breakwater.desk.live_market import is_live, open_live
 from breakwater.desk.market import MARKET_FILE, choose_market, read_record, write_record
 from breakwater.desk.venue_clock import VenueClock
-from breakwater.paper_venue.config import Fills
+from breakwater.paper_venue.accounts_file import read_accounts
+from breakwater.paper_venue.config import DEFAULT_ACCOUNT, AccountConfig, Fills
 from breakwater.paper_venue.faults.plan import FaultPlan, read_plan_file
 from breakwater.paper_venue.service import PaperVenueService
 from breakwater.paper_venue.state_file import VenueStateFile
@@ -28,15 +29,18 @@ NAME = "paper_venue"
 async def run_paper_venue(settings: Settings) -> NoReturn:
     """Serve until cancelled; the venue's state is saved then. Raises the typed errors of starting."""
     faults = read_plan_file(settings.faults) if settings.faults is not None else None
+    accounts = read_accounts(settings.venue_accounts) if settings.venue_accounts is not None else (DEFAULT_ACCOUNT,)
     root = settings.state_dir / NAME
     disk = FileDisk(root, owner=NAME)
     try:
-        await _serve(settings, disk, faults)
+        await _serve(settings, disk, accounts, faults)
     finally:
         disk.close()
 
 
-async def _serve(settings: Settings, disk: FileDisk, faults: FaultPlan | None) -> NoReturn:
+async def _serve(
+    settings: Settings, disk: FileDisk, accounts: tuple[AccountConfig, ...], faults: FaultPlan | None
+) -> NoReturn:
     infra = WallInfraClock()
     state_file = settings.state_dir / NAME / "state.json"
     state = VenueStateFile(state_file).load()
@@ -67,7 +71,7 @@ async def _serve(settings: Settings, disk: FileDisk, faults: FaultPlan | None) -
     await write_record(disk, MARKET_FILE, record)
     clock = VenueClock(record.market_anchor, record.wall_anchor, record.speed, record.source, market.data)
     venue = PaperVenueService(
-        market.venue_config(Fills(settings.venue_fills)),
+        market.venue_config(Fills(settings.venue_fills), accounts),
         market.market,
         wall_clocks(speed=clock.speed, market_anchor=clock.market_anchor, wall_anchor=clock.wall_anchor),
         host=settings.http_host,

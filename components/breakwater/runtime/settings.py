@@ -83,6 +83,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Market minutes from the start of the paper venue's synthetic market to its crash."""
     venue_fills: str
     """``full``: orders fill at once at the paper venue; ``book``: from a book of limited depth."""
+    venue_accounts: Path | None
+    """File with the paper venue's accounts; None: the desk's own alone."""
     faults: Path | None
     """Plan of what goes wrong at the paper venue."""
     faults_api: bool
@@ -133,6 +135,7 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
         "market_start": reader.get("BREAKWATER_MARKET_START", _moment, None),
         "crash_after_minutes": reader.get("BREAKWATER_CRASH_AFTER_MINUTES", _minutes, None),
         "venue_fills": reader.get("BREAKWATER_VENUE_FILLS", _choice("full", "book"), "full"),
+        "venue_accounts": reader.get("BREAKWATER_VENUE_ACCOUNTS", _path, None),
         "faults": reader.get("BREAKWATER_FAULTS", _path, None),
         "faults_api": reader.get("BREAKWATER_FAULTS_API", _boolean, False),
         "clock": reader.get("BREAKWATER_CLOCK", _choice("wall", "venue"), "wall"),

@@ -307,4 +307,14 @@ def test_faults_for_another_component_are_refused(tmp_path: Path) -> None:
     command = [*RUN, "portfolio", "--faults-api"]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
-    assert "Give --faults to paper_venue only." in ended.stderr
+    assert "Give --accounts and --faults to paper_venue only." in ended.stderr
+
+
+def test_paper_venue_with_a_bad_accounts_file_says_line_and_field_and_does_not_start(tmp_path: Path) -> None:
+    accounts = tmp_path / "accounts.json"
+    accounts.write_text('{"accounts": [\n{"name": "a", "apiKey": "k"}]}')
+    command = [*RUN, "paper-venue", "--accounts", str(accounts)]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "accounts.json: line 2: accounts[0]: " in ended.stderr.replace("\n", "")
+    assert list(tmp_path.iterdir()) == [accounts]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
@@ -11,14 +9,13 @@ from typing import Annotated
 import msgspec
 
 from breakwater.paper_venue.faults.catalogue import REQUEST_FAULTS, Family, Fault
-from breakwater.runtime import strict_yaml
-
-MOST_BYTES = strict_yaml.MOST_BYTES
+from breakwater.paper_venue.json_text import MOST_BYTES as MOST_BYTES
+from breakwater.paper_venue.json_text import JsonText, JsonTextError, read_text
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=7 * 86_400)]
 
 
-class FaultPlanError(Exception):
+class FaultPlanError(JsonTextError):
     """A plan that cannot be read. The text names source, line and field, and says what to write."""
 
 
@@ -94,66 +91,21 @@ _MATCHES = {
     "probability": [Family.REQUEST, Family.EVENT],
 }
 _WITH_SYMBOL = (Fault.FILTER_CHANGED, Fault.SYMBOL_HALTED, Fault.PRICE_GAP)
-_PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)
 
 
 def read_plan_file(path: Path) -> FaultPlan:
     """The plan in a file. Raises FaultPlanError."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise FaultPlanError(f"{path}: cannot be read: {error.strerror}; check the path") from None
-    return parse_plan(content, str(path))
+    return parse_plan(read_text(path, FaultPlanError), str(path))
 
 
 def parse_plan(content: bytes, source: str) -> FaultPlan:
     """The plan in ``content``; ``source`` is named in errors. Raises FaultPlanError."""
-    if len(content) > MOST_BYTES:
-        raise FaultPlanError(f"{source}: is over {MOST_BYTES} bytes long; a plan has a few rules")
-    try:
-        text = content.decode("utf-8")
-        json.loads(text)
-    except UnicodeDecodeError as error:
-        raise FaultPlanError(f"{source}: byte {error.start} is not UTF-8: save it as UTF-8 text") from None
-    except json.JSONDecodeError as error:
-        raise FaultPlanError(
-            f"{source}: line {error.lineno}: this is not JSON: {error.msg}; check commas, quotes and brackets there"
-        ) from None
-    except (RecursionError, ValueError):
-        raise FaultPlanError(f"{source}: this is no plan: an object with seed and rules is needed") from None
-    lines = _lines(text, source)
-    try:
-        plan = msgspec.json.decode(content, type=FaultPlan)
-    except msgspec.ValidationError as error:
-        found = _PLACE.match(str(error))
-        assert found is not None  # it matches every text
-        raise _problem(source, lines, found["path"] or "", found["what"]) from None
+    text = JsonText(content, source, "a plan, an object with seed and rules", FaultPlanError)
+    plan = text.decode(FaultPlan)
     for number, rule in enumerate(plan.rules):
         for name, what in _problems(rule):
-            raise _problem(source, lines, f"rules[{number}].{name}", what)
+            raise text.problem(f"rules[{number}].{name}", what)
     return plan
-
-
-def _lines(text: str, source: str) -> dict[str, int]:
-    try:
-        documents = strict_yaml.read_documents(text.replace("\t", " "))
-    except strict_yaml.YamlProblem as error:
-        where = f"line {error.line}: " if error.line else ""
-        raise FaultPlanError(f"{source}: {where}{error.problem}; {error.remedy}") from None
-    return documents[0].lines if documents else {}
-
-
-def _problem(source: str, lines: dict[str, int], path: str, what: str) -> FaultPlanError:
-    unknown = re.search(r"unknown field `([^`]+)`", what)
-    field = f"{path}.{unknown[1]}".lstrip(".") if unknown else path
-    near = field
-    while near not in lines and near:
-        near = near.rpartition(".")[0] if "." in near else ""
-    where = f"line {lines.get(near, 1)}: "
-    if "enum value" in what:
-        what += f"; known faults are {', '.join(Fault)}"
-    return FaultPlanError(f"{source}: {where}{field or 'the plan'}: {what}")
 
 
 def _problems(rule: FaultRule) -> list[tuple[str, str]]:
