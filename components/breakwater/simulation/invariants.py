@@ -79,6 +79,8 @@ class Invariants:
     violations: list[Violation] = field(default_factory=list)
     sometimes: Counter[str] = field(default_factory=Counter)
     """What really happened in the run: faults that never meet anything prove nothing."""
+    ledger_difference: Decimal | None = None
+    """The ledger's equity less the venue's at rest, USDT."""
     limits: EffectiveLimits | None = None
     now_s: float = 0.0
 
@@ -318,6 +320,8 @@ class Invariants:
     def at_rest(self, snapshot: Snapshot | None, *, audit_ok: bool) -> None:
         """Everything is back and has settled: compare the books."""
         account = self._account
+        if snapshot is not None:
+            self.ledger_difference = snapshot.equity - self._equity()
         if snapshot is None or not snapshot.reconciled:
             self.broken(8, "the desk's ledger is not reconciled with the venue at the end")
         elif to_cents(snapshot.equity) != to_cents(self._equity()) or abs(snapshot.wallet - account.wallet) > ROUNDING:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+
+import msgspec
 
 from breakwater.paper_venue.faults.catalogue import REQUEST_FAULTS, Family, Fault
 from breakwater.paper_venue.faults.plan import FaultPlan, FaultRule, Match
@@ -134,6 +136,42 @@ def plan_for(seed: int) -> SeedPlan:
         deleveraged=tuple(round(money.uniform(5, SECONDS - 60), 3) for _ in range(money.choice([0, 0, 0, 1]))),
         wire=_wire(random.Random(f"wire-{seed}")),
     )
+
+
+def long_plan(seed: int, seconds: float, *, calm: float = 1800.0) -> SeedPlan:
+    """As `plan_for`, with no crash and with mishaps all along: those of another seed every ``calm`` seconds."""
+    plan = plan_for(seed)
+    kills: list[tuple[float, float]] = []
+    outages: list[tuple[float, float]] = []
+    drops: list[float] = []
+    transfers: list[tuple[float, int]] = []
+    deleveraged: list[float] = []
+    wire: list[FaultRule] = []
+    for number in range(int(seconds // calm)):
+        part, later = plan_for(seed + 1000 * (number + 1)), number * calm
+        kills += [(at + later, gone) for at, gone in part.kills]
+        outages += [(at + later, lasts) for at, lasts in part.outages]
+        drops += [at + later for at in part.drops]
+        transfers += [(at + later, amount) for at, amount in part.transfers]
+        deleveraged += [at + later for at in part.deleveraged]
+        wire += [_shifted(rule, later) for rule in part.wire]
+    return replace(
+        plan,
+        crash_at=None,
+        funding_every_s=8 * 3600,
+        kills=tuple(kills),
+        outages=tuple(outages),
+        drops=tuple(drops),
+        transfers=tuple(transfers),
+        deleveraged=tuple(deleveraged),
+        wire=tuple(wire),
+    )
+
+
+def _shifted(rule: FaultRule, later: float) -> FaultRule:
+    match = rule.match
+    to_s = match.to_s + later if match.to_s is not None else None
+    return msgspec.structs.replace(rule, match=msgspec.structs.replace(match, from_s=match.from_s + later, to_s=to_s))
 
 
 def _wire(draw: random.Random) -> tuple[FaultRule, ...]:

@@ -56,19 +56,23 @@ class SeedReport:
     sometimes: Counter[str]
     hours: float
     digest: str
+    ledger_difference: Decimal | None
+    """The ledger's equity less the venue's at the end, USDT; None: the ledger did not know it."""
 
 
-def run_seed(seed: int, *, seconds: float = SECONDS, liquidity: Decimal | None = None) -> SeedReport:
+def run_seed(
+    seed: int, *, seconds: float = SECONDS, liquidity: Decimal | None = None, plan: SeedPlan | None = None
+) -> SeedReport:
     """Run one seed to its end, in virtual time. Raises what the simulation itself cannot take (a deadlock, a bug in it).
 
-    With ``liquidity`` (USDT within 0.1 % of the price) the venue fills from a book of that depth, else everything at once.
+    ``plan`` in place of the seed's own. With ``liquidity`` (USDT within 0.1 % of the price) the venue fills from a book of that depth, else everything at once.
     """
-    plan = plan_for(seed)
+    chosen = plan or plan_for(seed)
 
     async def main(simulation: Simulation) -> SeedReport:
-        return await _SeedRun(simulation, plan, seconds, liquidity).run()
+        return await _SeedRun(simulation, chosen, seconds, liquidity).run()
 
-    return run_virtual(main, seed=seed, start=plan.begin - LEAD)
+    return run_virtual(main, seed=seed, start=chosen.begin - LEAD)
 
 
 class _SeedRun:
@@ -163,6 +167,7 @@ class _SeedRun:
             self.checks.sometimes,
             self._sim.loop.time() / 3600,
             self._sim.trace.digest,
+            self.checks.ledger_difference,
         )
 
     # ------------------------------------------------------------------------------------------------ the desk's lives
