@@ -58,10 +58,8 @@ class DepthPublisher:
         """A client has read this snapshot, and goes on from it with the events that follow."""
         for stream in self._hub.wanted(f"{symbol.lower()}@depth"):
             told = self._told.setdefault(stream, _Told(self._last_id(), 0, {}, {}))
-            for known, levels in ((told.bids, bids), (told.asks, asks)):
-                for level in levels:
-                    if known.get(level.price) != level.quantity:
-                        known[level.price] = None
+            _say_again(told.bids, bids, away=-1)
+            _say_again(told.asks, asks, away=1)
 
     def _send(self, stream: str, tick: Tick, count: int, told: _Told | None) -> _Told:
         bids, asks = (self._side(tick.symbol, side, count or DEPTH_SHOWN) for side in ("BUY", "SELL"))
@@ -86,6 +84,15 @@ class DepthPublisher:
 
     def _side(self, symbol: str, side: str, count: int) -> Side:
         return {level.price: level.quantity for level in self._levels(symbol, side, count)}
+
+
+def _say_again(known: Side, levels: list[Level], *, away: int) -> None:
+    """Mark what a snapshot says differently. Prices beyond its last one, ``away`` from the market, were not asked for."""
+    now = {level.price: level.quantity for level in levels}
+    for price in [*now, *known]:
+        beyond = bool(levels) and (price - levels[-1].price) * away > 0
+        if not beyond and known.get(price) != now.get(price):
+            known[price] = None
 
 
 def _changes(before: Side, now: Side) -> list[list[str]]:

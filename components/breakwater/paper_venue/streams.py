@@ -123,6 +123,7 @@ class StreamHub:
         for name in wanted:
             problem = self._add(session, name)
             if problem:
+                self.forget(session)
                 raise StreamRefused(400, problem)
         self._sessions.append(session)
         return session

@@ -48,6 +48,12 @@ def test_unknown_stream_path_is_refused(client: Any, path: str, status: int) -> 
     assert refused.value.status == status
 
 
+def test_refused_connection_leaves_no_listener_behind(client: Any) -> None:
+    with pytest.raises(StreamRefused):
+        client.venue.open_stream("/market/stream?streams=btcusdt@markPrice/btcusdt@nothing", client.now, print)
+    assert not client.venue.streams.wants("btcusdt@markPrice")
+
+
 def test_closed_session_receives_nothing_more(client: Any) -> None:
     texts: list[str] = []
     session = client.venue.open_stream("/ws/btcusdt@bookTicker", client.now, texts.append)
