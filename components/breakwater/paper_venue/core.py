@@ -28,6 +28,7 @@ from breakwater.paper_venue.ledger import Ledger
 from breakwater.paper_venue.limits import RateLimits
 from breakwater.paper_venue.liquidation import Liquidator
 from breakwater.paper_venue.listen_keys import ListenKeys
+from breakwater.paper_venue.margin_calls import MarginCalls
 from breakwater.paper_venue.market_events import MarketPublisher
 from breakwater.paper_venue.markets.candle import Candle
 from breakwater.paper_venue.matching import FillModel, FullFill
@@ -85,6 +86,7 @@ class PaperVenue:
         self._funding = Funding(self.ledger, self._emit)
         self._liquidator = Liquidator(self.ledger, self._orders, model)
         self._liquidator.on_forced = self._publish_forced
+        self._margin_calls = MarginCalls(self.ledger, self._emit)
         self._publisher = MarketPublisher(self.ledger, self.candles, self.streams, self.levels)
         self._order_endpoints = OrderEndpoints(self.ledger, self._orders, self._algos)
         market = MarketEndpoints(self.ledger, self.candles, self.levels)
@@ -201,6 +203,7 @@ class PaperVenue:
         self._algos.on_price(tick.symbol, now)
         self._orders.on_price(tick.symbol, tick.volume, now)
         self._liquidator.on_price(tick.symbol, now)
+        self._margin_calls.on_price(tick.symbol, now)
         self._settle()
 
     def levels(self, symbol: str, side: str, count: int) -> list[Level]:

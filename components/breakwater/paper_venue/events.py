@@ -139,6 +139,30 @@ def account_config_update(symbol: str, leverage: int, market_ms: int) -> Json:
     return {"e": "ACCOUNT_CONFIG_UPDATE", "E": market_ms, "T": market_ms, "ac": {"s": symbol, "l": leverage}}
 
 
+def margin_call(
+    positions: list[tuple[Position, Decimal, Decimal]], cross_wallet: Decimal | None, market_ms: int
+) -> Json:
+    """Positions near liquidation with their marks and maintenance margins; the cross wallet if it stands for them."""
+    event: Json = {
+        "e": "MARGIN_CALL",
+        "E": market_ms,
+        "p": [
+            {
+                "s": position.symbol,
+                "ps": "BOTH",
+                "pa": plain(position.qty),
+                "mt": "ISOLATED" if position.isolated else "CROSSED",
+                "iw": money(position.isolated_wallet) if position.isolated else "0",
+                "mp": plain(mark),
+                "up": money(position.unrealized(mark)),
+                "mm": money(maintenance),
+            }
+            for position, mark, maintenance in positions
+        ],
+    }
+    return event if cross_wallet is None else event | {"cw": money(cross_wallet)}
+
+
 def force_order(order: Order, market_ms: int) -> Json:
     """A liquidation as everybody is told of it, on `<symbol>@forceOrder`."""
     return {

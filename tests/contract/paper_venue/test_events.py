@@ -270,6 +270,24 @@ async def test_liquidation_is_told_to_everybody(
     assert (parsed["symbol"], seen[0]["o"]["S"]) == (BTC, "SELL")
 
 
+async def test_margin_call_is_read_by_the_sdk(
+    connect: Callable[..., Any], venue: PaperVenue, move: Callable[[str, str, int], None]
+) -> None:
+    """ccxt.pro drops it."""
+    other = connect("other-key", "other-secret")
+    await other.load_markets()
+    key = (await other.fapiPrivatePostListenKey())["listenKey"]
+    await other.create_order(BTC, "market", "buy", 0.1)
+    (position,) = await other.fetch_positions([BTC])
+    seen = listen(venue, f"/private/ws?listenKey={key}")
+    move("BTCUSDT", str(round(position["liquidationPrice"] + 20, 1)), 5)
+    (raw,) = seen
+    routed = sdk_models.UserDataStreamEventsResponse.model_validate(raw).actual_instance
+    assert type(routed) is sdk_models.MarginCall
+    assert unsent(routed, raw) == set()
+    assert [unsent(sdk_models.MarginCallPInner.from_dict(row), row) for row in raw["p"]] == [set()]
+
+
 async def test_order_book_that_ccxt_keeps_from_changes_is_the_venues_own(
     exchange: Any, venue: PaperVenue, move: Callable[[str, str, int], None]
 ) -> None:
