@@ -16,7 +16,7 @@ import structlog
 
 from breakwater.desk.market import LISTED, ChosenMarket, MarketRecord
 from breakwater.desk.sources import DeskInputError
-from breakwater.domain.signals import DataKind
+from breakwater.desk.venue_endpoints import data_kind, endpoint_of
 from breakwater.exchange.endpoints import BINANCE, Endpoint
 from breakwater.exchange.reader import Reader, VenueReplyError, readers
 from breakwater.paper_venue.clock import to_ms
@@ -117,7 +117,10 @@ def is_live(source: str) -> bool:
 async def open_live(
     source: str, symbols: Collection[str], *, known: MarketRecord | None, clock: InfraClock, speed: float
 ) -> ChosenMarket:
-    """The market ``live`` (the exchange itself) or ``live:URL``. Raises DeskInputError when it cannot be reached."""
+    """The market ``live`` (the exchange itself) or ``live:URL``. Raises DeskInputError when it cannot be reached.
+
+    Its data are MARKET from the exchange alone: another host may well make up its own.
+    """
     if known is not None and known.source != source:
         raise DeskInputError(
             f"this state directory holds a desk on the market {known.source}, not {source}; "
@@ -142,7 +145,7 @@ async def open_live(
     now = clock.utc_now()
     market = LiveMarket(endpoint, clock, specs, candles)
     record = known or MarketRecord(source, market.symbols, now)
-    return ChosenMarket(record, market, DataKind.MARKET, now, specs=specs)
+    return ChosenMarket(record, market, data_kind(endpoint), now, specs=specs)
 
 
 def _endpoint(source: str) -> Endpoint:
@@ -152,7 +155,7 @@ def _endpoint(source: str) -> Endpoint:
     if urlsplit(url).scheme not in ("http", "https"):
         raise DeskInputError(f"market {source!r}: write live, or live:https://HOST for another exchange of this kind")
     try:
-        return Endpoint(url, url.replace("http", "ws", 1))
+        return endpoint_of(url)
     except ValueError as error:
         raise DeskInputError(f"market {source!r}: {error}") from None
 

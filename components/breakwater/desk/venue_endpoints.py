@@ -70,15 +70,25 @@ def venue_endpoints(settings: Settings) -> tuple[Endpoint, ...]:
 
 def market_data_kind(settings: Settings) -> DataKind:
     """MARKET only for what comes from the exchange itself."""
-    return DataKind.MARKET if all(map(_at_exchange, venue_endpoints(settings))) else DataKind.SYNTHETIC
+    return data_kind(*venue_endpoints(settings))
 
 
-def _endpoint(variable: str, url: str, stream: str | None) -> Endpoint:
+def data_kind(*endpoints: Endpoint) -> DataKind:
+    """MARKET only when all of them are the exchange itself: what any other host tells may be made up."""
+    return DataKind.MARKET if all(map(_at_exchange, endpoints)) else DataKind.SYNTHETIC
+
+
+def endpoint_of(url: str, stream: str | None = None) -> Endpoint:
+    """The venue at ``url``; streams at ``stream``, else where that exchange has them. Raises ValueError."""
     exchange = _host(url).endswith(_BINANCE)
     if stream is None:
         stream = BINANCE.ws_base if exchange else url.replace("http", "ws", 1)
+    return Endpoint(url.rstrip("/"), stream.rstrip("/"), BINANCE.account_base if exchange else "")
+
+
+def _endpoint(variable: str, url: str, stream: str | None) -> Endpoint:
     try:
-        return Endpoint(url.rstrip("/"), stream.rstrip("/"), BINANCE.account_base if exchange else "")
+        return endpoint_of(url, stream)
     except ValueError as error:
         raise SettingsError([f"{variable}: {error}"]) from None
 

@@ -59,7 +59,7 @@ async def test_venue_follows_the_exchange_with_its_rules_and_history_and_goes_on
     clocks = wall_clocks()
     async with exchange(clocks) as (upstream, server):
         chosen = await open_live(f"live:{server.url}", [BTC], known=None, clock=clocks.infra, speed=1.0)
-        assert chosen.data is DataKind.MARKET
+        assert chosen.data is DataKind.SYNTHETIC  # as that exchange's prices are
         assert isinstance(chosen.market, LiveMarket)
         assert chosen.market.symbols == (BTC, ETH)
         config = chosen.venue_config()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from breakwater.desk.venue_endpoints import market_data_kind, venue_endpoints
+from breakwater.desk.venue_endpoints import data_kind, endpoint_of, market_data_kind, venue_endpoints
 from breakwater.domain.signals import DataKind
 from breakwater.exchange.endpoints import BINANCE, Endpoint
 from breakwater.runtime.settings import SettingsError, load_settings
@@ -18,6 +18,25 @@ def test_staging_and_live_speak_to_the_exchange_and_trade_on_its_data(mode: dict
     settings = load_settings(mode)
     assert venue_endpoints(settings) == (BINANCE,)
     assert market_data_kind(settings) is DataKind.MARKET
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("https://fapi.binance.com", DataKind.MARKET),
+        ("https://fapi.binance.com.example.org", DataKind.SYNTHETIC),
+        ("https://testnet.binancefuture.com", DataKind.SYNTHETIC),
+        ("http://127.0.0.1:9100", DataKind.SYNTHETIC),
+    ],
+)
+def test_only_the_exchange_itself_tells_real_prices(url: str, kind: DataKind) -> None:
+    assert data_kind(endpoint_of(url)) is kind
+    assert data_kind(BINANCE, endpoint_of(url)) is kind
+
+
+def test_exchange_named_by_its_address_has_its_own_streams() -> None:
+    assert endpoint_of("https://fapi.binance.com") == BINANCE
+    assert endpoint_of("http://127.0.0.1:9100").ws_base == "ws://127.0.0.1:9100"
 
 
 def test_paper_without_a_venue_never_falls_back_to_the_exchange() -> None:
