@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from urllib.parse import urlsplit
 
 from breakwater.domain.rate_budget import Lane
+from breakwater.exchange.endpoints import BINANCE
 from breakwater.exchange.governor import Governor
 from breakwater.runtime.clocks import InfraClock
 from breakwater.runtime.metrics import Metrics
@@ -17,7 +19,8 @@ def shared_governor(
 ) -> Governor:
     """A governor that keeps to the venue's limits together with all processes of ``settings.venue_address`` on that Redis."""
     member = f"{settings.desk}/{component}"
-    shared = RedisSharedBudget(redis_url, address=settings.venue_address, member=member)
+    venue = urlsplit(settings.venue_url or BINANCE.http_base).netloc
+    shared = RedisSharedBudget(redis_url, venue=venue, address=settings.venue_address, member=member)
     closing.push_async_callback(shared.close)
     return Governor(clock, shared=shared)
 

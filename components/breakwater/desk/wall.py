@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from breakwater.desk.ports import PAPER_CREDENTIALS, DeskPorts
 from breakwater.domain.ids import DeskId
@@ -53,7 +54,10 @@ class RealPorts:
         await self._store.ping()
         if self.server is None:  # other desks on that Redis may reach the venue from the same address
             self._shared = RedisSharedBudget(
-                self._redis_url, address=DEFAULT_VENUE_ADDRESS, member=f"{self._desk}/desk"
+                self._redis_url,
+                venue=urlsplit(self._venue.http_base).netloc,
+                address=DEFAULT_VENUE_ADDRESS,
+                member=f"{self._desk}/desk",
             )
         governor = Governor(self._clocks.infra, shared=self._shared)
         return DeskPorts(

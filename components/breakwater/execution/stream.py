@@ -15,6 +15,7 @@ import ccxt
 import structlog
 
 from breakwater.exchange.client import UsdmClient, hang_up
+from breakwater.exchange.errors import Outcome
 from breakwater.exchange.messages import AccountUpdate, AlgoUpdate, ListenKeyExpired, OrderUpdate, UserEvent
 from breakwater.exchange.parse import anything
 from breakwater.exchange.reader import VenueReplyError
@@ -29,6 +30,7 @@ from breakwater.runtime.clocks import InfraClock
 log = structlog.get_logger(__name__)
 
 KEEP_ALIVE_S = 20 * 60.0
+RENEW_AGAIN_S = 30.0
 FIRST_RETRY_S = 0.25
 LAST_RETRY_S = 5.0
 QUIET_ACCOUNT_REASONS = frozenset({"ORDER"})
@@ -97,10 +99,14 @@ class UserStream:
 
     async def keep_alive(self) -> None:
         """Renew the listen key every 20 minutes, and get a new one when it is gone."""
+        pause = KEEP_ALIVE_S
         while True:
-            await self._clock.sleep(KEEP_ALIVE_S)
+            await self._clock.sleep(pause)
             renewed = await self._calls.call(self._client.fapiPrivatePutListenKey(), anything)
-            if not renewed.accepted:
+            # Asked at a bad moment, the key is as good as before: it has another 40 minutes.
+            again = renewed.outcome in (Outcome.RATE_LIMITED, Outcome.BANNED, Outcome.NOT_SENT)
+            pause = max(RENEW_AGAIN_S, renewed.retry_after_s or 0.0) if again else KEEP_ALIVE_S
+            if not renewed.accepted and not again:
                 log.warning("listen key not renewed", outcome=renewed.outcome, message=renewed.message)
                 await self.restart()
 

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable
-from typing import Any, Final
+from typing import Any
 
 from breakwater.domain.rate_budget import Cost, Lack, Lane, Resource, VenueLimits, draw
 from breakwater.runtime.ports import StoreUnavailable
 from breakwater.runtime.rate_sharing import Granted
 from breakwater.runtime.redis_client import LOST, RedisClient
 from breakwater.runtime.redis_scripts import Script
-
-VENUE: Final = "binance-usdm"
 
 TAKE = Script(
     """
@@ -98,18 +96,26 @@ return 1
 
 
 class RedisSharedBudget:
-    """SharedBudget on the server at ``url``. ``address`` names where requests come from: processes with the same one share.
+    """SharedBudget on the server at ``url``. ``venue`` names who is asked (its host), ``address`` where requests come
+    from: processes with the same of both share.
 
     ``member`` names this process, the same after a restart. A command takes at most ``timeout`` seconds.
     """
 
     def __init__(
-        self, url: str, *, address: str, member: str, limits: VenueLimits | None = None, timeout: float = 0.5
+        self,
+        url: str,
+        *,
+        venue: str,
+        address: str,
+        member: str,
+        limits: VenueLimits | None = None,
+        timeout: float = 0.5,
     ) -> None:
         self._client = RedisClient(url, socket_timeout=timeout)
         self._limits = limits or VenueLimits()
         self._member = member
-        self._keys = [rate_key(address, part) for part in ("budget", "log", "members")]
+        self._keys = [rate_key(venue, address, part) for part in ("budget", "log", "members")]
 
     async def take(self, lane: Lane, cost: Cost) -> Granted:
         allowed = draw(self._limits, lane)
@@ -145,6 +151,6 @@ class RedisSharedBudget:
             raise StoreUnavailable(f"the rate limits are not to be had: {error}") from error
 
 
-def rate_key(address: str, part: str) -> str:
+def rate_key(venue: str, address: str, part: str) -> str:
     """The slashes keep it apart from every desk's keys; the braces keep an address in one cluster slot."""
-    return f"bw:{{rate/{VENUE}/{address}}}:{part}"
+    return f"bw:{{rate/{venue}/{address}}}:{part}"

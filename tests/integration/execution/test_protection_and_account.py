@@ -118,6 +118,23 @@ def test_expired_listen_key_gets_a_new_one_and_events_go_on(play: Play) -> None:
     play(scenario)
 
 
+def test_renewal_that_comes_at_a_bad_moment_is_made_a_little_later_and_the_stream_goes_on(
+    play: Play, faults: Any
+) -> None:
+    async def scenario(rig: Any) -> None:
+        limited = faults.answer(429, '{"code":-1003,"msg":"Too many requests."}')
+        rig.venue.fail("PUT", "listenKey", limited)
+        keys = rig.venue.count("POST", "listenKey")
+        await rig.sleep(1150)
+        await rig.snapshot()
+        await rig.sleep(100)
+        assert rig.venue.count("PUT", "listenKey") >= 2
+        assert rig.service.parts.stream.reconnects == 0
+        assert rig.venue.count("POST", "listenKey") == keys
+
+    play(scenario)
+
+
 def test_killed_between_journal_and_send_the_order_is_not_sent_again(play: Play) -> None:
     async def scenario(rig: Any) -> None:
         proposal = rig.entry()

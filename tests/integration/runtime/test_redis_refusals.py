@@ -224,7 +224,7 @@ async def test_user_with_the_documented_acl_runs_everything_and_no_other_desk(
         assert await store.set_if_higher(f"breakwater:{DESK}:policy", 1, b"x")
         assert await store.get(f"breakwater:{DESK}:policy") == b"x"
         await store.close()
-        shared = RedisSharedBudget(url, address="default", member=f"{DESK}/execution")
+        shared = RedisSharedBudget(url, venue="v", address="default", member=f"{DESK}/execution")
         assert (await shared.take(Lane.EXITS, Cost(weight=1, command=True, orders=1))).lack is None
         await shared.heard(100, 1.0, banned=False)
         assert (await shared.take(Lane.EXITS, Cost(weight=1))).pause_s > 0

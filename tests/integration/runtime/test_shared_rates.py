@@ -28,8 +28,10 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
         yield closing
 
 
-def budget(server: EmbeddedServer, stack: AsyncExitStack, member: str, address: str = "nat") -> RedisSharedBudget:
-    made = RedisSharedBudget(server.url, address=address, member=member, limits=SMALL)
+def budget(
+    server: EmbeddedServer, stack: AsyncExitStack, member: str, address: str = "nat", venue: str = "venue:9100"
+) -> RedisSharedBudget:
+    made = RedisSharedBudget(server.url, venue=venue, address=address, member=member, limits=SMALL)
     stack.push_async_callback(made.close)
     return made
 
@@ -83,9 +85,11 @@ async def test_limit_holds_while_the_server_dies_and_comes_back(server: Embedded
     assert max(times) > min(times) + 8  # they went on, before, during and after
 
 
-async def test_other_addresses_have_limits_of_their_own(server: EmbeddedServer, stack: AsyncExitStack) -> None:
-    for address in ("first", "second"):
-        shared = budget(server, stack, "desk", address)
+async def test_other_addresses_and_other_venues_have_limits_of_their_own(
+    server: EmbeddedServer, stack: AsyncExitStack
+) -> None:
+    for address, venue in (("first", "a:1"), ("second", "a:1"), ("first", "b:1")):
+        shared = budget(server, stack, "desk", address, venue)
         granted = [await shared.take(Lane.EXITS, ORDER) for _ in range(SMALL.commands)]
         assert all(answer.lack is None for answer in granted)
     full = await shared.take(Lane.EXITS, ORDER)
@@ -129,4 +133,4 @@ async def test_server_that_is_not_there_is_said_as_such(server: EmbeddedServer, 
 
 
 async def test_keys_lie_apart_from_every_desks(server: EmbeddedServer, stack: AsyncExitStack) -> None:
-    assert rate_key("nat", "budget") == "bw:{rate/binance-usdm/nat}:budget"
+    assert rate_key("fapi.binance.com", "nat", "budget") == "bw:{rate/fapi.binance.com/nat}:budget"
