@@ -43,15 +43,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.slow
 def test_lost_exchange_closes_the_gate_and_its_return_opens_it(desk: Any, tmp_path: Path) -> None:
     port, upstream = free_port(), tmp_path / "exchange"
     upstream.mkdir()
-    market = ("--market", f"live:http://127.0.0.1:{port}", "--signals", "long")
     with exchange(upstream, port):
         wait_for(port)
-        desk.start(*market)
-        desk.until_it_trades(40)
+        desk.start("--market", f"live:http://127.0.0.1:{port}")
+        desk.until(lambda status: status["gate"]["state"] == "OPEN")
+        sent = desk.run("signal", "send", "BTCUSDT", "long", "--confidence", "0.9")
+        assert sent.code == 0, sent.said
+        desk.until_it_trades()
     closed = desk.until(lambda status: status["gate"]["state"] == "REDUCE_ONLY", 40)
     # Which of the two is noticed first is a matter of a second.
     assert any(why in closed["gate"]["reason"] for why in ("no fresh mark price", "portfolio snapshot is")), closed[
