@@ -130,11 +130,13 @@ class RedisSharedBudget:
             allowed.weight,
             repr(self._limits.window_s),
         ]
-        granted, short, wait_ms, members, weight, pause_ms, banned = await self._run(
-            TAKE.run(self._client, self._keys, words)
-        )
-        lack = None if granted or not short else Lack(Resource[short.decode()], wait_ms / 1000)
-        return Granted(lack, members, weight, pause_ms / 1000, bool(banned))
+        answer = await self._run(TAKE.run(self._client, self._keys, words))
+        try:
+            granted, short, wait_ms, members, weight, pause_ms, banned = answer
+            lack = None if granted or not short else Lack(Resource[short.decode()], wait_ms / 1000)
+            return Granted(lack, members, weight, pause_ms / 1000, bool(banned))
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise StoreUnavailable(f"the rate limits are not to be had: {answer!r} makes no sense") from error
 
     async def heard(self, weight: int, pause_s: float, *, banned: bool) -> None:
         words: list[str | int | bytes] = [weight, math.ceil(pause_s * 1000), int(banned)]

@@ -14,6 +14,7 @@ from breakwater.exchange.governor import Governor, PausedError
 from breakwater.exchange.wire import Reply
 from breakwater.runtime.clocks import WallInfraClock
 from breakwater.runtime.ports import StoreUnavailable
+from breakwater.runtime.redis_client import RedisClient
 from breakwater.runtime.redis_rate import RedisSharedBudget, rate_key
 from breakwater.runtime.valkey_server import EmbeddedServer
 
@@ -134,3 +135,18 @@ async def test_server_that_is_not_there_is_said_as_such(server: EmbeddedServer, 
 
 async def test_keys_lie_apart_from_every_desks(server: EmbeddedServer, stack: AsyncExitStack) -> None:
     assert rate_key("fapi.binance.com", "nat", "budget") == "bw:{rate/fapi.binance.com/nat}:budget"
+
+
+async def test_keys_that_somebody_else_wrote_over_leave_each_process_with_its_part(
+    server: EmbeddedServer, stack: AsyncExitStack
+) -> None:
+    client = RedisClient(server.url, socket_timeout=2)
+    stack.push_async_callback(client.close)
+    await client.run("SET", rate_key("venue:9100", "nat", "budget"), "nonsense")
+    shared = budget(server, stack, "desk")
+    with pytest.raises(StoreUnavailable, match="rate limits"):
+        await shared.take(Lane.ENTRIES, ORDER)
+    governor = Governor(WallInfraClock(), limits=SMALL, shared=shared)
+    await governor.take(ORDER, Lane.EXITS)
+    async with asyncio.timeout(5):
+        await governor.take(ORDER, Lane.ENTRIES)
