@@ -85,6 +85,7 @@ class Run:
         return [(t.account, t.side, t.price, t.qty, t.maker, t.time) for t in self.venue.to_state().trades]
 
 
+@settings(deadline=None)
 @given(
     last=st.integers(1, 10**9).map(lambda ticks: D(ticks) / 10),
     quantity=st.integers(1, 10**7).map(lambda steps: D(steps) / 1000),
@@ -110,7 +111,7 @@ def test_levels_of_any_price_are_apart_ordered_and_on_the_tick(
     assert size(offered) <= quantity
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(takes=st.lists(st.tuples(SIDES, QUANTITIES, st.integers(0, 4_000)), max_size=12))
 def test_what_is_taken_is_what_is_missing_and_time_brings_it_back(takes: list[tuple[str, Decimal, int]]) -> None:
     book, ms = Book(3), 0
