@@ -64,6 +64,7 @@ def test_trip_and_reset_by_command_stop_the_desk_and_start_it_again(desk: Any, t
     assert desk.venue.wrongs() == []
 
 
+@pytest.mark.slow
 def test_policy_applied_while_the_desk_runs_is_followed_by_everything(desk: Any, tmp_path: Path, profile: Any) -> None:
     silent = tmp_path / "none.jsonl"
     silent.write_text("")

@@ -113,6 +113,7 @@ def test_kill_9_at_any_moment_loses_nothing_and_doubles_nothing(
     assert not any(running(server) for server in servers), "an embedded server outlived its desk"
 
 
+@pytest.mark.slow
 def test_trip_then_kill_9_at_once_is_still_tripped_and_flat(desk: Any) -> None:
     desk.start("--speed", SPEED)
     desk.until_it_trades()

@@ -64,6 +64,7 @@ async def test_two_desks_at_full_demand_keep_to_one_limit(server: EmbeddedServer
     assert min(map(len, times)) > len(together) / 5  # nobody starves
 
 
+@pytest.mark.slow
 async def test_limit_holds_while_the_server_dies_and_comes_back(server: EmbeddedServer, stack: AsyncExitStack) -> None:
     clock = WallInfraClock()
     governors = [Governor(clock, limits=SMALL, shared=budget(server, stack, f"desk-{n}")) for n in range(2)]

@@ -84,6 +84,7 @@ def test_report_as_json_has_exactly_the_documented_keys(synthetic: CrashReport) 
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_drawdown_limit_of_the_defensive_profile_binds_when_it_is_tighter(tmp_path: Path) -> None:
     policy = tmp_path / "defensive.yaml"
     policy.write_text(

@@ -44,7 +44,7 @@ def test_desk_with_mishaps_keeps_every_invariant(any_seed: int) -> None:
     assert not report.violations, f"seed {any_seed} ({report.plan}): " + "; ".join(map(str, report.violations))
 
 
-@pytest.mark.parametrize(("seed", "liquidity"), [(2, 100_000), (HOLDING, 600)])
+@pytest.mark.parametrize(("seed", "liquidity"), [(2, 100_000), pytest.param(HOLDING, 600, marks=pytest.mark.slow)])
 def test_desk_on_a_thin_book_keeps_every_invariant(seed: int, liquidity: int) -> None:
     report = run_seed(seed, liquidity=Decimal(liquidity))
     assert not report.violations, "; ".join(map(str, report.violations))
