@@ -20,10 +20,12 @@ from breakwater.desk.ports import PAPER_CREDENTIALS
 from breakwater.domain.ids import DeskId, ProposalId, Symbol
 from breakwater.domain.orders import Proposal, Protection
 from breakwater.domain.policy import LimitOverrides, PolicySpec
+from breakwater.domain.rate_budget import VenueLimits
 from breakwater.domain.signals import DataKind
 from breakwater.domain.snapshot import Snapshot
 from breakwater.domain.stop_state import StopState, StopView
 from breakwater.exchange.client import Endpoint, UsdmClient, make_client
+from breakwater.exchange.governor import Governor
 from breakwater.execution.service import ExecutionService
 from breakwater.paper_venue.config import KNOWN_SYMBOLS
 from breakwater.runtime.clocks import Clocks, wall_clocks
@@ -46,6 +48,9 @@ from breakwater.simulation.stores import MemoryDisk, MemoryStore
 
 ORDERS = 400
 ROUNDS = 3
+BOUNDLESS = VenueLimits(
+    commands=10**9, burst=10**9, weight_per_minute=10**9, orders_per_10s=10**9, orders_per_minute=10**9
+)
 SETTLED_S = 0.05
 """How long an entry, its stop and all they cause are given."""
 DESK = DeskId("bench")
@@ -58,7 +63,9 @@ def http_orders() -> dict[str, float]:
     """Orders for each CPU-second of the venue, over the rate of one ccxt client that has the other core to itself."""
 
     async def main(venue: VenueProcess) -> float:
-        client = make_client(_endpoint(venue), PAPER_CREDENTIALS, wall_clocks().infra)
+        clock = wall_clocks().infra
+        governor = Governor(clock, limits=BOUNDLESS)
+        client = make_client(_endpoint(venue), PAPER_CREDENTIALS, clock, governor=governor)
         try:
             await client.load_markets()
             per_core, through_ccxt = [], []
